@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from gatehouse.actions.objects import listed, parsed
@@ -12,6 +13,7 @@ from gatehouse.actions.polling import Patience
 from gatehouse.actions.promotion import PromotionRequest, promote, target_namespace
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_deployment import (
+    ANNOTATION_RESUME,
     ANNOTATION_RETRY,
     ANNOTATION_ROLLBACK_REASON,
     ANNOTATION_ROLLBACK_REQUESTED_AT,
@@ -24,23 +26,42 @@ from gatehouse.domain.deployment.facts import RollbackRequest
 from gatehouse.errors import NotRegistered, Refused
 
 __all__ = [
+    "STEPS",
     "DeployRequest",
     "DeploymentOutcome",
     "OutcomeKind",
     "RollbackOrder",
+    "StrategyType",
     "WrittenDeployment",
     "await_deployment",
     "await_rollback",
+    "declared_version",
     "deploy",
     "outcome_of",
     "read_deployments",
     "request_of",
+    "resume",
     "rollback",
 ]
 
 MANAGER: Final = "gatehouse-deploy"
 _PLURAL: Final = ModelDeployment.info.plural
 _KIND: Final = ModelDeployment.info.kind
+
+StrategyType = Literal["Recreate", "BlueGreen", "Canary"]
+STEPS: Final[Mapping[StrategyType, Sequence[Mapping[str, Any]]]] = MappingProxyType(
+    {
+        "Recreate": (),
+        "BlueGreen": (),
+        "Canary": (
+            {"setWeight": 10},
+            {"pause": {"duration": "5m"}},
+            {"setWeight": 50},
+            {"pause": {"duration": "5m"}},
+        ),
+    }
+)
+"""The steps of a strategy that a command chooses. Analyses need a Prometheus, so a person adds them."""
 
 OutcomeKind = Literal["Healthy", "Refused", "RolledBack", "TimedOut"]
 
@@ -49,8 +70,9 @@ OutcomeKind = Literal["Healthy", "Refused", "RolledBack", "TimedOut"]
 class DeployRequest:
     """``name`` in ``namespace`` is the version. ``target`` is where it shall run; None means by ``stage``.
 
-    ``deployment`` and ``served_name`` are those of a new deployment; None takes them from the model. With ``force``
-    even where another tool declares ``spec.versionRef``. ``at`` is the time of the request: a version that was rolled
+    ``deployment`` and ``served_name`` are those of a new deployment; None takes them from the model. A strategy that
+    the deployment does not have comes with ``STEPS``. With ``force`` even where another tool declares
+    ``spec.versionRef``. ``at`` is the time of the request: a version that was rolled
     back is applied again.
     """
 
@@ -61,6 +83,8 @@ class DeployRequest:
     deployment: str | None = None
     served_name: str | None = None
     replicas: int | None = None
+    strategy: StrategyType | None = None
+    hostname: str | None = None
     at: datetime
     force: bool = False
     dry_run: bool = False
@@ -137,8 +161,14 @@ def _new(request: DeployRequest, *, namespace: str, name: str, model: str) -> di
             "versionRef": {"name": request.name},
             "servedName": request.served_name or model,
             **({} if request.replicas is None else {"replicas": request.replicas}),
+            **({} if request.hostname is None else {"hostname": request.hostname}),
+            **({} if request.strategy is None else {"strategy": _strategy(request.strategy)}),
         },
     }
+
+
+def _strategy(strategy: StrategyType) -> dict[str, Any]:
+    return {"type": strategy, "steps": [dict(step) for step in STEPS[strategy]]}
 
 
 def _tries_again(deployment: ModelDeployment, request: DeployRequest) -> bool:
@@ -175,6 +205,10 @@ def _change(
         changes["versionRef"] = {"name": request.name}
     if request.replicas is not None and request.replicas != spec.replicas:
         changes["replicas"] = request.replicas
+    if request.hostname is not None and request.hostname != spec.hostname:
+        changes["hostname"] = request.hostname
+    if request.strategy is not None and request.strategy != spec.strategy.type:
+        changes["strategy"] = _strategy(request.strategy)
     return changes
 
 
@@ -212,6 +246,37 @@ async def rollback(api: ApiClient, order: RollbackOrder) -> ModelDeployment:
         params={"fieldManager": MANAGER, "fieldValidation": "Strict"},
     )
     return parsed(ModelDeployment, written)
+
+
+async def resume(api: ApiClient, *, namespace: str, name: str) -> ModelDeployment:
+    """Lets a rollout go on that waits at a step. Raises Refused for a deployment that waits at none."""
+    deployment = parsed(ModelDeployment, await api.get(_PLURAL, namespace, name))
+    canary = deployment.status.canary
+    if canary is None or canary.step is None:
+        raise Refused(
+            f"{namespace}/{name} brings in no revision; expected: a rollout that waits at a step; "
+            "gatehouse deployments shows where rollouts are"
+        )
+    written = await api.patch(
+        _PLURAL,
+        namespace,
+        name,
+        {"metadata": {"annotations": {ANNOTATION_RESUME: f"{canary.revision}/{canary.step.index}"}}},
+        kind="application/merge-patch+json",
+        params={"fieldManager": MANAGER, "fieldValidation": "Strict"},
+    )
+    return parsed(ModelDeployment, written)
+
+
+def declared_version(deployment: ModelDeployment, version: str) -> dict[str, Any]:
+    """The part of a deployment that Git declares so that it runs a version, as a merge patch."""
+    metadata = deployment.metadata
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": _KIND,
+        "metadata": {"name": metadata.name, "namespace": metadata.namespace},
+        "spec": {"versionRef": {"name": version}},
+    }
 
 
 async def read_deployments(api: ApiClient, *, namespace: str) -> Sequence[ModelDeployment]:

@@ -46,6 +46,7 @@ COMMANDS: Final[Mapping[str, Sequence[CommandEntry]]] = {
         CommandEntry("promote", "promote", "Promote a version to a stage."),
         CommandEntry("deploy-version", "deployments", "Deploy a version to a stage."),
         CommandEntry("rollback", "deployments", "Roll a deployment back to an earlier revision."),
+        CommandEntry("resume", "deployments", "Let a rollout go on that waits at a step."),
         CommandEntry("deprecate", "lifecycle", "Advise against new deployments of a version."),
         CommandEntry("archive", "lifecycle", "Take a version out of the catalog."),
         CommandEntry("restore", "lifecycle", "Restore an archived or deprecated version."),

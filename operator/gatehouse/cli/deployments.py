@@ -1,11 +1,11 @@
-"""``gatehouse deploy-version``, ``rollback`` and ``deployments``: what runs in the namespaces of the stages."""
+"""What runs in the namespaces of the stages: ``deploy-version``, ``rollback``, ``resume`` and ``deployments``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from gatehouse.actions.deployments import DeploymentOutcome, OutcomeKind, WrittenDeployment
     from gatehouse.actions.polling import Patience
     from gatehouse.api.model_deployment import ModelDeployment
+    from gatehouse.cluster.client import ApiClient
 
-__all__ = ["deploy_version", "deployments", "rollback"]
+__all__ = ["deploy_version", "deployments", "resume", "rollback"]
 
 ROLLED_BACK: Final = 3
 """Another revision runs: the version did not become available."""
@@ -39,9 +40,12 @@ TIMED_OUT: Final = 4
 _CODES: Final[Mapping[OutcomeKind, int]] = MappingProxyType(
     {"Healthy": 0, "Refused": ERROR, "RolledBack": ROLLED_BACK, "TimedOut": TIMED_OUT}
 )
-_HEADER: Final = ("NAMESPACE", "NAME", "MODEL", "VERSION", "RUNNING", "PHASE", "STAGE", "REVISION", "REASON")
+_HEADER: Final = ("NAMESPACE", "NAME", "MODEL", "VERSION", "RUNNING", "PHASE", "NEXT", "STAGE", "REVISION", "REASON")
+WATCH_EVERY: Final = 2.0
+"""Seconds between two looks of ``deployments --watch``."""
 _NAME: Final = "modeldeployment.gatehouse.dev"
 
+StrategyType = Literal["Recreate", "BlueGreen", "Canary"]
 DeploymentNamespaceOption = Annotated[
     str | None,
     typer.Option(
@@ -70,6 +74,13 @@ def deploy_version(
         typer.Option("--served-name", help="Name that clients use, for a new one. Default: the name of the model."),
     ] = None,
     replicas: Annotated[int | None, typer.Option("--replicas", min=1, max=64, help="Number of Pods.")] = None,
+    strategy: Annotated[
+        StrategyType | None,
+        typer.Option("--strategy", help="How the next revision replaces the running one. Canary: 10, 50, then 100 %."),
+    ] = None,
+    hostname: Annotated[
+        str | None, typer.Option("--hostname", help="Host of the route. BlueGreen and Canary need one.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Change the version even if a tool such as Argo CD declares it.")
     ] = False,
@@ -93,6 +104,8 @@ def deploy_version(
       gatehouse deploy-version granite-3.1-8b -n private-ai --stage production --wait --timeout 30m
 
       gatehouse deploy-version granite-3.1-8b -n private-ai --stage staging --namespace chatbots --name chat
+
+      gatehouse deploy-version granite-3.1-8b --stage production --strategy Canary --hostname chat.apps.example
     """
     from gatehouse.actions.deployments import DeployRequest, await_deployment, deploy
 
@@ -105,6 +118,8 @@ def deploy_version(
             deployment=deployment,
             served_name=served_name,
             replicas=replicas,
+            strategy=strategy,
+            hostname=hostname,
             at=datetime.now(UTC),
             force=force,
             dry_run=dry_run == "server",
@@ -178,17 +193,46 @@ def rollback(
         _conclude(outcome)
 
 
+def resume(
+    name: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Name of the ModelDeployment.")],
+    namespace: DeploymentNamespaceOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Let a rollout go on that waits at a step.
+
+    The command ends the pause of the present step of the present revision, and of no other one.
+
+    Exit codes: 0 success, 2 error: no rollout waits, or the request is refused.
+
+    Example: gatehouse resume chat -n chatbots
+    """
+    from gatehouse.actions.deployments import resume as go_on
+
+    async def work() -> ModelDeployment:
+        home = namespace or await default_namespace(kubeconfig, context)
+        async with cluster(kubeconfig, context) as client:
+            return await go_on(client, namespace=home, name=name)
+
+    canary = run_command(work).status.canary
+    if canary is not None and canary.step is not None:
+        stdout().line(f"{_NAME}/{name} resumed: revision {canary.revision} goes on after step {canary.step.index + 1}")
+
+
 def deployments(
     namespace: DeploymentNamespaceOption = None,
     all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="List every namespace.")] = False,
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="Print each change, until the command is stopped.")
+    ] = False,
     output: WrittenOutputOption = "text",
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
     """List what is deployed.
 
-    VERSION is the version that shall run, RUNNING the version that the service has. -o json prints the deployments with
-    their history.
+    VERSION is the version that shall run, RUNNING the version that gets the requests, NEXT the version that a rollout
+    brings in, with its share. -o json prints the deployments with their history; with --watch, one in each line.
 
     Exit codes: 0 success, even if nothing is deployed, 2 error.
 
@@ -199,6 +243,8 @@ def deployments(
     async def ask() -> list[ModelDeployment]:
         home = "" if all_namespaces else namespace or await default_namespace(kubeconfig, context)
         async with cluster(kubeconfig, context) as client:
+            if watch:
+                await _follow(client, home, output=output, with_namespace=all_namespaces)
             return list(await read_deployments(client, namespace=home))
 
     found = run_command(ask)
@@ -211,6 +257,37 @@ def deployments(
         stderr().line("nothing is deployed")
 
 
+async def _follow(client: ApiClient, namespace: str, *, output: str, with_namespace: bool) -> None:
+    """Prints each deployment that changed, until the person stops the command."""
+    import asyncio
+
+    import orjson
+
+    from gatehouse.actions.deployments import read_deployments
+
+    shown: dict[tuple[str, str], object] = {}
+    header = [_HEADER]
+    while True:
+        found = await read_deployments(client, namespace=namespace)
+        known = {(each.metadata.namespace, each.metadata.name): each for each in found}
+        rows = {name: _wire(each) if output == "json" else _row(each) for name, each in known.items()}
+        changed = [name for name, row in rows.items() if shown.get(name) != row]
+        if output == "json":
+            for name in changed:
+                stdout().line(orjson.dumps(rows[name]).decode())
+        elif changed:
+            table = [*header, *(_row(known[name]) for name in changed)]
+            print_table(table if with_namespace else [row[1:] for row in table])
+            header = []
+        shown = dict(rows)
+        await asyncio.sleep(WATCH_EVERY)
+
+
+def _next(deployment: ModelDeployment) -> str:
+    canary = deployment.status.canary
+    return "-" if canary is None else f"{canary.version} {canary.weight}%"
+
+
 def _row(deployment: ModelDeployment) -> tuple[str, ...]:
     metadata, spec, status = deployment.metadata, deployment.spec, deployment.status
     ready = next((each for each in status.conditions if each.type == "Ready"), None)
@@ -221,6 +298,7 @@ def _row(deployment: ModelDeployment) -> tuple[str, ...]:
         spec.version_ref.name,
         status.stable.version if status.stable else "-",
         status.phase or "-",
+        _next(deployment),
         status.stage or "-",
         status.stable.revision if status.stable else "-",
         ready.reason if ready else "-",

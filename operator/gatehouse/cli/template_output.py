@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from gatehouse.printing import stdout
 
 if TYPE_CHECKING:
     from gatehouse.domain.serving.template import ServingTemplate
 
-__all__ = ["print_template"]
+__all__ = ["print_manifest", "print_template"]
+
+
+def print_manifest(body: Mapping[str, Any], output: Literal["yaml", "json"]) -> None:
+    """Prints one object."""
+    from gatehouse.domain.serving.template import to_yaml
+
+    if output == "json":
+        stdout().data(body)
+    else:
+        stdout().documents([to_yaml(body)])
 
 
 def print_template(template: ServingTemplate, output: Literal["yaml", "json"]) -> None:

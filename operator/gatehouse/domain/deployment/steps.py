@@ -129,8 +129,9 @@ def _measured(place: _Place, _: DeploymentStep) -> _Stay | None:
     """The verdict of the measurements; see ``DeploymentFacts.measured``."""
     if place.resumed:
         return None
-    measured = place.facts.measured
-    state = measured.state if measured is not None and measured.state.index == place.state.index else place.state
+    # The measurements are of the step that the status has, and say nothing of a step that begins just now.
+    measured = place.facts.measured if place.state == place.canary.step else None
+    state = place.state if measured is None else measured.state
     told = "it is not measured yet" if measured is None else measured.told
     if state.verdict == "Passed":
         return None

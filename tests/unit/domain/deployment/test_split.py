@@ -194,6 +194,23 @@ def test_an_analysis_that_passes_goes_on() -> None:
     assert (made.status.phase, made.shares) == ("Healthy", {"two": 100})
 
 
+@pytest.mark.parametrize("verdict", ["Passed", "Failed", "Inconclusive"])
+def test_a_retry_begins_the_measurements_of_the_first_step_again(verdict: Any) -> None:
+    made = coming(strategy={"type": "BlueGreen", "steps": [{"analysis": {}}]}, onFailure="Pause")
+    canary = made.status.canary
+    assert canary is not None
+    assert canary.step is not None
+    made.measured = StepMeasurement(state=canary.step.model_copy(update={"verdict": verdict}), told="as before")
+    made.annotate(retry="1")
+    made.wait(seconds=10)
+    made.step()
+    canary = made.status.canary
+    assert canary is not None
+    assert canary.step is not None
+    assert (canary.step.index, canary.step.verdict) == (0, "Running")
+    assert (made.status.phase, made.shares) == ("Progressing", {"one": 100})
+
+
 def test_another_version_in_mid_canary_replaces_the_canary() -> None:
     made = coming()
     made.promote("three")
