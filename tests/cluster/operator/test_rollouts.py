@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from cluster.deployed import CHAT, MERGE, Deployed, deployed_world
 from cluster.rig import Operator, until
 from cluster.status import Manifest, condition
+from gatehouse.cli.main import app
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.s3 import S3Endpoint
 
@@ -217,6 +219,32 @@ def test_a_foreign_route_of_the_name_is_left_alone(deployed: Split) -> None:
     assert found["spec"] == before["spec"]
     deployed.world.kube.request("DELETE", deployed.world.kube.path_of(foreign))
     deployed.phase("Healthy", running="granite-1")
+
+
+def test_commands_show_a_rollout_and_let_it_go_on(deployed: Split) -> None:
+    deployed.running()
+    home, kubeconfig = deployed.world.namespace, f"--kubeconfig={deployed.plane.kubeconfig}"
+
+    def command(*arguments: str) -> Result:
+        return CliRunner().invoke(app, [*arguments, "-n", home, kubeconfig])
+
+    said = command("resume", CHAT)
+    assert (said.exit_code, "brings in no revision" in said.stderr) == (2, True)
+    deploying = ("--stage=staging", f"--namespace={home}", f"--name={CHAT}", "--force")
+    said = command("deploy-version", "granite-2", *deploying, "--strategy=BlueGreen")
+    assert said.exit_code == 0, said.output
+    deployed.phase("Healthy", running="granite-2")
+    said = command("deploy-version", "granite-1", *deploying, "--strategy=Canary")
+    assert said.exit_code == 0, said.output
+    deployed.shared(granite_1=10, granite_2=90)
+    header, row = command("deployments").stdout.splitlines()
+    assert header.split()[:6] == ["NAME", "MODEL", "VERSION", "RUNNING", "PHASE", "NEXT"]
+    assert row.split()[:7] == [CHAT, "granite", "granite-1", "granite-2", "Progressing", "granite-1", "10%"]
+    deployed.wait(lambda body: body["status"]["canary"]["step"]["index"] == 1, "is not at its pause")
+    said = command("resume", CHAT)
+    assert said.exit_code == 0, said.output
+    assert "goes on after step 2" in said.stdout
+    deployed.shared(granite_1=50, granite_2=50)
 
 
 @pytest.mark.parametrize("after", ["service", "canary", "weight", "stable"])
