@@ -68,6 +68,7 @@ def test_the_policies_of_admission_name_the_schemes_and_the_form_of_the_table() 
     assert {name: schemes for name, schemes in named.items() if schemes} == {
         "inferenceservice-artifact.yaml": set(PROVIDERS),
         "inferenceservice-shape.yaml": set(PROVIDERS),
+        "llminferenceservice.yaml": set(PROVIDERS),
         "pod-artifact.yaml": set(PROVIDERS),
     }
     assert f"'{ARTIFACT_URI.removesuffix('?$')}$'" in policies["inferenceservice-shape.yaml"]

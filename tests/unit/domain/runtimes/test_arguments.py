@@ -37,7 +37,7 @@ from gatehouse.domain.serving.template import render
 from gatehouse.domain.version.facts import Unmet
 from gatehouse.domain.version.gates import GateState, template_gate
 from gatehouse.domain.version.lifecycle import decide
-from unit.domain.runtimes.policy_expressions import expression
+from unit.domain.runtimes.policy_expressions import expression, strange_arguments
 from unit.domain.serving.serving_inputs import serving_input
 
 ADDED = (
@@ -62,19 +62,30 @@ def refusal(argument: str, *, added: Sequence[str] = ()) -> ReservedArgument:
     return refused.value
 
 
-@pytest.mark.parametrize("policy", ["gatehouse-inferenceservice-artifact", "gatehouse-pod-artifact"])
+POLICIES = {
+    "gatehouse-inferenceservice-artifact": "",
+    "gatehouse-llminferenceservice": "['--port=8000', '--model=/mnt/models']",
+    "gatehouse-pod-artifact": "[port, '--model=/mnt/models']",
+}
+"""The policies that judge arguments, with the arguments that each takes as the runtime writes them."""
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 def test_the_gate_holds_arguments_to_the_same_form_and_to_the_list_that_it_is_given(policy: str) -> None:
-    said = expression(policy, "strangeArgs")
+    said = " ".join(strange_arguments(policy).split())
     assert f"arg.matches('{SERVING_ARGUMENT}')" in said
     assert (
-        "(arg.split('=')[0].replace('_', '-') in variables.arguments "
-        "|| arg.split('=')[0].replace('_', '-') + arg.substring(arg.split('=')[0].size()) in variables.arguments)"
-    ) in " ".join(said.split())
+        "(arg.split('=')[0].replace('_', '-') in arguments "
+        "|| arg.split('=')[0].replace('_', '-') + arg.substring(arg.split('=')[0].size()) in arguments)"
+    ) in said
     # The one file that is on the list with its artifact, whole: no pattern, and nothing where there is none.
-    file = "(variables.file != '' && arg == '--model=/mnt/models/' + variables.file)"
+    file = "(file != '' && arg == '--model=/mnt/models/' + file)"
     assert file in said
-    assert "'--" not in said.replace("'--port=8080', '--model=/mnt/models'", "").replace(file, "")
-    assert expression(policy, "file") == "params.spec.?files[?variables.uri].orValue('')"
+    assert "'--" not in said.replace(POLICIES[policy] or "-", "").replace(file, "")
+    listed = ("files", "params.spec.?files.orValue({})")
+    if policy != "gatehouse-inferenceservice-artifact":
+        listed = ("file", "params.spec.?files[?variables.uri].orValue('')")
+    assert expression(policy, listed[0]) == listed[1]
     assert expression(policy, "arguments") == "params.spec.?arguments.orValue({})"
 
 
@@ -314,31 +325,20 @@ def test_the_way_out_of_each_flag_that_is_set_elsewhere_is_known() -> None:
 
 @cache
 def policy_says(policy: str) -> cel.Expression:
-    """``strangeArgs`` of a policy, over ``given`` arguments, the list ``arguments`` and the artifact's ``file``."""
-    text = expression(policy, "strangeArgs")
-    for ours, theirs in (
-        ("given", "variables.model.?args.orValue([])"),
-        ("given", "container.?args.orValue([])"),
-        ("servers", "variables.servers"),
-        ("arguments", "variables.arguments"),
-        ("file", "variables.file"),
-    ):
-        text = text.replace(theirs, ours)
-    dynamic = cel.Type.DYN
+    """What a policy refuses of ``given`` arguments, with the list ``arguments`` and the artifact's ``file``."""
     environment = cel.NewEnv(
-        variables=dict.fromkeys(("given", "servers", "arguments", "file"), dynamic),
+        variables=dict.fromkeys(("given", "servers", "arguments", "file", "port"), cel.Type.DYN),
         extensions=[ext_strings.ExtStrings()],
     )
-    return environment.compile(text)
+    return environment.compile(strange_arguments(policy))
 
 
-@pytest.mark.parametrize("policy", ["gatehouse-inferenceservice-artifact", "gatehouse-pod-artifact"])
+@pytest.mark.parametrize("policy", POLICIES)
 @given(arguments=st.lists(st.one_of(ARGUMENTS, WRITTEN.map(lambda written: written[0])), max_size=4))
 def test_the_policies_let_through_just_what_is_said_here(policy: str, arguments: list[str]) -> None:
     admitted = admitted_arguments(ADDED)
-    found = policy_says(policy).eval(
-        data={"given": arguments, "servers": [{}], "arguments": dict.fromkeys(admitted, "gatehouse"), "file": ""}
-    )
+    known = {"arguments": dict.fromkeys(admitted, "gatehouse"), "file": "", "port": "--port=8080"}
+    found = policy_says(policy).eval(data={"given": arguments, "servers": [{}], **known})
     value = found.plain_value()
     strange = [str(each) for each in (value[0] if policy == "gatehouse-pod-artifact" else value)]
     assert strange == [argument for argument in arguments if not passes_the_gate(argument, admitted)]
