@@ -95,7 +95,10 @@ def build(
     flags = " ".join(("-s", "-w", *program.stamp))
     module = (modules or CHECKOUT / "hack/controlplane") / program.module
     run = subprocess.run(
-        [go.program, "build", "-trimpath", "-ldflags", flags, "-o", target, program.package],
+        [
+            *(go.program, "build", "-trimpath", "-ldflags", flags, "-tags", ",".join(program.tags)),
+            *("-o", target, program.package),
+        ],
         cwd=module,
         env={
             **environ,

@@ -14,6 +14,8 @@ _COREDNS_VERSION = "v1.13.1"
 _MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 _VERSITYGW_VERSION = "v1.8.0"
 _KSERVE_VERSION = "v0.20.0"
+_PROMETHEUS_VERSION = "v0.313.5"
+"""Prometheus 3.13.5: as a Go module it has a major version of 0."""
 _RBAC_PROXY_VERSION = "e2519474e861"
 """The beginning of the SHA-256 of its source, which is part of this project; a unit test compares the two."""
 
@@ -35,7 +37,8 @@ USES: Final[tuple[Use, ...]] = get_args(Use)
 class Program:
     """One program: its name, its Go package, and whether envtest's archive has it.
 
-    `module` is the folder below `hack/controlplane`; `minutes` is the duration of a first build on two cores.
+    `module` is the folder below `hack/controlplane`; `stamp` are flags of the linker, and `tags` those of the build;
+    `minutes` is the duration of a first build on two cores.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Program:
     package: str
     minutes: float
     stamp: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     in_envtest: bool = False
     used_by: Use = "control-plane"
 
@@ -128,6 +132,17 @@ PROGRAMS: dict[str, Program] = {
             module="kserve",
             package="github.com/kserve/kserve/cmd/manager",
             minutes=3.5,
+            used_by="e2e",
+        ),
+        Program(
+            name="prometheus",
+            component="prometheus",
+            version=_PROMETHEUS_VERSION,
+            module="prometheus",
+            package="github.com/prometheus/prometheus/cmd/prometheus",
+            minutes=3,
+            # It finds Pods, and needs the client of no cloud to do so.
+            tags=("remove_all_sd", "enable_kubernetes_sd"),
             used_by="e2e",
         ),
     )
