@@ -1,4 +1,4 @@
-"""KServe's own manager on a control plane without a node: its full kinds, its webhooks and its controllers.
+"""KServe's own manager on a control plane with or without a node: its full kinds, its webhooks and its controllers.
 
 Its manifests are read from the Go module that the manager is built from, so the two are of one release.
 """
@@ -10,7 +10,6 @@ import copy
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -23,11 +22,11 @@ import yaml
 from cluster.rig import until
 from cluster.status import Manifest
 from gatehouse.printing.progress import Silent
-from gatehouse_local import CHECKOUT, ephemeral
+from gatehouse_local import ephemeral
 from gatehouse_local.binaries import Binaries, default_cache
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
-from gatehouse_local.golang import find_go
+from gatehouse_local.golang import find_go, module_source
 from gatehouse_local.install import install_kinds
 from gatehouse_local.kube import KubeClient
 from gatehouse_local.net import free_port, http_ready
@@ -35,7 +34,7 @@ from gatehouse_local.pki import ensure_certificate
 from gatehouse_local.process import Server, Supervisor
 from gatehouse_local.programs import PROGRAMS
 
-__all__ = ["INITIALIZER", "KServe", "gone", "kserve", "wait_gone"]
+__all__ = ["INITIALIZER", "KServe", "gone", "install_kserve", "kserve", "managed", "wait_gone"]
 
 NAMESPACE: Final = "kserve"
 VERSION: Final = PROGRAMS["kserve"].version
@@ -62,23 +61,35 @@ class KServe:
 @contextlib.contextmanager
 def kserve() -> Iterator[KServe]:
     """A control plane with KServe and Gatehouse's kinds and policies, for as long as the block lasts."""
-    program = Binaries().obtain(["kserve"])["kserve"]
+    with ephemeral.control_plane(bare=True) as plane, contextlib.closing(plane.client()) as client:
+        install_kserve(client)
+        install_kinds(client)
+        with managed(client, kubeconfig=plane.kubeconfig) as log:
+            yield KServe(plane=plane, log=log)
+
+
+def install_kserve(client: KubeClient) -> None:
+    """KServe's full kinds and its settings. Before Gatehouse, which else brings kinds of its own in miniature."""
     module = _module()
+    _kinds(client, module)
+    _settings(client, module)
+
+
+@contextlib.contextmanager
+def managed(client: KubeClient, *, kubeconfig: Path) -> Iterator[Path]:
+    """The manager, as a process of this machine, and its webhooks for as long as the block lasts: its log."""
+    program = Binaries().obtain(["kserve"])["kserve"]
     home = Path(tempfile.mkdtemp(prefix="gatehouse-kserve-"))
     supervisor = Supervisor(run=home / "run", logs=home / "logs")
     try:
-        with ephemeral.control_plane(bare=True) as plane, contextlib.closing(plane.client()) as client:
-            _kinds(client, module)
-            install_kinds(client)
-            _settings(client, module)
-            webhooks, server = _manager(home, program, plane)
-            supervisor.ensure(server)
-            try:
-                for body in _webhooks(module, port=webhooks, authority=home / "certificates" / "ca.crt"):
-                    client.apply(body)
-                yield KServe(plane=plane, log=supervisor.log_file("kserve"))
-            finally:
-                supervisor.stop("kserve")
+        webhooks, server = _manager(home, program, kubeconfig)
+        supervisor.ensure(server)
+        try:
+            for body in _webhooks(_module(), port=webhooks, authority=home / "certificates" / "ca.crt"):
+                client.apply(body)
+            yield supervisor.log_file("kserve")
+        finally:
+            supervisor.stop("kserve")
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -86,15 +97,7 @@ def kserve() -> Iterator[KServe]:
 def _module() -> Path:
     """The folder of the release's Go module; fetched where it is not there yet."""
     go = find_go(cache=default_cache(), environ=os.environ, progress=Silent())
-    found = subprocess.run(
-        [go.program, "mod", "download", "-json", f"github.com/kserve/kserve@{VERSION}"],
-        cwd=CHECKOUT / "hack/controlplane" / "kserve",
-        env={**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return Path(json.loads(found.stdout)["Dir"])
+    return module_source("github.com/kserve/kserve", of=PROGRAMS["kserve"], go=go)
 
 
 def _documents(path: Path) -> list[Manifest]:
@@ -127,7 +130,7 @@ def _settings(client: KubeClient, module: Path) -> None:
     client.apply(container)
 
 
-def _manager(home: Path, program: Path, plane: RunningControlPlane) -> tuple[int, Server]:
+def _manager(home: Path, program: Path, kubeconfig: Path) -> tuple[int, Server]:
     webhooks, health, metrics = free_port(), free_port(), free_port()
     certificate = ensure_certificate(home / "certificates", authority="gatehouse-tests-kserve")
     # Where controller-runtime looks for them: below the folder for temporary files.
@@ -143,7 +146,7 @@ def _manager(home: Path, program: Path, plane: RunningControlPlane) -> tuple[int
             f"--health-probe-addr=127.0.0.1:{health}",
             f"--metrics-addr=127.0.0.1:{metrics}",
         ),
-        env={"KUBECONFIG": str(plane.kubeconfig), "POD_NAMESPACE": NAMESPACE, "TMPDIR": str(home)},
+        env={"KUBECONFIG": str(kubeconfig), "POD_NAMESPACE": NAMESPACE, "TMPDIR": str(home)},
         ready=http_ready(health, "/readyz"),
     )
     return webhooks, server
