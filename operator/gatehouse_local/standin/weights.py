@@ -15,6 +15,9 @@ __all__ = ["LoadedModel", "NotWhole", "load_model"]
 
 INDEX: Final = "model.safetensors.index.json"
 _SINGLE: Final = "model.safetensors"
+_MANIFEST: Final = "gatehouse.manifest"
+_NOT_COVERED: Final = frozenset({_MANIFEST, "model.sig"})
+"""Gatehouse's own files beside a model, which its manifest does not cover."""
 _LENGTH_BYTES: Final = 8
 _LONGEST_HEADER: Final = 100_000_000
 _LARGEST_JSON: Final = 64 << 20
@@ -57,10 +60,10 @@ def load_model(folder: Path) -> LoadedModel:
     if misplaced:
         raise NotWhole(f"{INDEX} and the shards differ about {len(misplaced)} tensors, such as {misplaced[0]}")
     files = {path.relative_to(folder).as_posix(): _sha256(path) for path in _files(folder)}
-    # The same text as Gatehouse's manifest.
-    lines = [f"{files[name]}  {name}\n" for name in sorted(files, key=str.encode)]
-    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    return LoadedModel(digest=f"sha256:{digest}", files=files, tensors=len(found))
+    manifest = "".join(f"{files[name]}  {name}\n" for name in sorted(files, key=str.encode)).encode()
+    if (folder / _MANIFEST).exists() and (folder / _MANIFEST).read_bytes() != manifest:
+        raise NotWhole(f"{_MANIFEST} has other hashes than the files")
+    return LoadedModel(digest=f"sha256:{hashlib.sha256(manifest).hexdigest()}", files=files, tensors=len(found))
 
 
 def _shards(folder: Path) -> dict[str, str]:
@@ -78,9 +81,8 @@ def _shards(folder: Path) -> dict[str, str]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    # Hidden folders are the initializer's or a volume's, never the model's.
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts[:-1]):
+        if path.is_file() and path.relative_to(folder).as_posix() not in _NOT_COVERED:
             yield path
 
 

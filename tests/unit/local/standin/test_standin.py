@@ -84,6 +84,17 @@ def test_it_reports_the_digest_of_gatehouses_manifest(folder: Path) -> None:
     assert loaded.digest == digest(entries)
 
 
+def test_a_manifest_beside_the_files_must_be_theirs(folder: Path) -> None:
+    before = load_model(folder)
+    lines = [f"{sha256}  {name}\n" for name, sha256 in sorted(before.files.items())]
+    (folder / "gatehouse.manifest").write_text("".join(lines))
+    (folder / "model.sig").write_text("{}")
+    assert load_model(folder) == before
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(NotWhole, match="other hashes"):
+        load_model(folder)
+
+
 def test_one_file_of_weights_needs_no_index(folder: Path) -> None:
     (folder / SHARD).rename(folder / "model.safetensors")
     (folder / "model-00002-of-00002.safetensors").unlink()
