@@ -23,7 +23,7 @@ import yaml
 from cluster.status import Manifest
 from e2e.installation import READY, Installation
 from e2e.kserve_manager import install_kserve, managed
-from e2e.machine import Machine, until
+from e2e.machine import SERVING_IMAGES, Machine, until
 from gatehouse.install.shipped_files import documents
 from gatehouse.printing.progress import Silent
 from gatehouse_local.accounts import PROGRAMS_NAMESPACE, account_kubeconfig
@@ -51,7 +51,7 @@ STAGE: Final = "staging"
 NAMESPACE: Final = "chatbots"
 GATEWAY: Final = "public"
 PROFILE: Final = "small-l4"
-IMAGES: Final = ("gatehouse", "minio", "storage-initializer", "vllm-standin")
+IMAGES: Final = ("gatehouse", "minio", *SERVING_IMAGES)
 _GPUS: Final = "8"
 """Of the pretended ones: as many revisions may run at a time."""
 _INTERVAL: Final = 1
@@ -266,7 +266,8 @@ def _furnish(installation: Installation) -> None:
                 "displayName": "Granite",
                 "description": "A miniature.",
                 "license": "Apache-2.0",
-                "riskTier": "Low",
+                # One other person approves production; the stage here is before it.
+                "riskTier": "Medium",
                 "tasks": ["text-generation"],
             },
         },

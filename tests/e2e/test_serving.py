@@ -121,3 +121,13 @@ def test_requests_go_from_one_version_to_the_other_and_none_fails(served: Servin
             assert found.keys() <= {old, new}
     assert not meanwhile.failed
     assert meanwhile.digests().total() > 0
+
+
+def test_a_version_whose_server_never_becomes_ready_is_rolled_back(served: Serving, digests: dict[str, str]) -> None:
+    served.version("granite-stuck", seed=3, misbehaving={"ready": False})
+    served.deploy("chat", "granite-1")
+    served.wait_healthy("chat", "granite-1")
+    served.deploy("chat", "granite-stuck", progressDeadline="20s")
+    found = served.wait_deployment("chat", lambda status: status.get("phase") == "Degraded")["status"]
+    assert (found["stable"]["version"], found["history"][1]["outcome"]) == ("granite-1", "Failed")
+    assert reached(served, "chat").once() == (200, digests["granite-1"])
