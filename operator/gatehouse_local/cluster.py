@@ -14,6 +14,7 @@ from gatehouse_local.binaries import Binaries
 from gatehouse_local.errors import LocalClusterError, NotUp
 from gatehouse_local.files import exclusive, make_traversable
 from gatehouse_local.images.images import Images
+from gatehouse_local.kube import KubeClient
 from gatehouse_local.node.namespace import HOLDER
 from gatehouse_local.node.node import check, clear, containerd_address, end_pods
 from gatehouse_local.process import Supervisor
@@ -185,6 +186,14 @@ class LocalCluster:
     def kubectl(self) -> Path | None:
         """The kubectl of the API server's version, if already obtained."""
         return self._binaries.find("kubectl")
+
+    def client(self, user: str = ADMIN) -> KubeClient:
+        """A client of the API server as one of the users. The caller closes the client.
+
+        Raises:
+            NotUp: this directory never had a cluster.
+        """
+        return self._stack().control_plane.client(user)
 
     def containerd_address(self) -> Path | None:
         """The socket of the node's containerd; None without a running node."""

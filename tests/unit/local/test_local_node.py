@@ -152,5 +152,5 @@ def test_the_nodes_programs_are_left_out_where_there_is_no_node() -> None:
 
 def test_what_only_tests_of_the_whole_run_is_built_for_them_only() -> None:
     assert set(programs_for("linux", use="e2e")) == set(PROGRAMS)
-    assert set(PROGRAMS) - set(programs_for("linux")) == {"kserve", "kserve-llmisvc", "prometheus"}
+    assert set(PROGRAMS) - set(programs_for("linux")) == {"kserve", "kserve-llmisvc", "prometheus", "traefik"}
     assert set(programs_for("linux", use="control-plane")) == set(programs_for("darwin"))
