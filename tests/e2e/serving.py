@@ -54,6 +54,7 @@ PROFILE: Final = "small-l4"
 IMAGES: Final = ("gatehouse", "minio", *SERVING_IMAGES)
 _GPUS: Final = "8"
 """Of the pretended ones: as many revisions may run at a time."""
+NAMESPACE_OF_GATEHOUSE: Final = "gatehouse-system"
 _INTERVAL: Final = 1
 _MERGE: Final = "application/merge-patch+json"
 
@@ -110,6 +111,36 @@ class Serving:
                     **spec,
                 },
             }
+        )
+
+    def annotate(self, name: str, **values: str) -> None:
+        """Annotations of Gatehouse on a deployment; ``_`` stands for a dash."""
+        said = [f"gatehouse.dev/{key.replace('_', '-')}={value}" for key, value in values.items()]
+        self.node.kubectl("annotate", "modeldeployment", name, f"--namespace={NAMESPACE}", "--overwrite", *said)
+
+    def paused(self, name: str, step: int) -> Manifest:
+        """The deployment as soon as it waits at a step."""
+
+        def waits(status: Manifest) -> bool:
+            at = ((status.get("canary") or {}).get("step") or {}).get("index")
+            return (status.get("phase"), at) == ("Paused", step)
+
+        return self.wait_deployment(name, waits)
+
+    def resume(self, name: str, step: int) -> None:
+        """Lets a deployment go on that waits at a step."""
+        self.annotate(name, resume=f"{self.paused(name, step)['status']['canary']['revision']}/{step}")
+
+    def kill_operator(self) -> None:
+        """Kills the operator's process at once."""
+        where = f"--namespace={NAMESPACE_OF_GATEHOUSE}"
+        self.node.kubectl(
+            "delete",
+            "pods",
+            where,
+            "--selector=app.kubernetes.io/name=gatehouse-operator",
+            "--grace-period=0",
+            "--force",
         )
 
     def wait_healthy(self, name: str, version: str, *, seconds: int = 120) -> Manifest:
@@ -172,6 +203,7 @@ def serving() -> Iterator[Serving]:
             installation = Installation(node=node, overlay="embedded")
             installation.deploy()
             _furnish(installation)
+            _connect(node, prometheus)
             yield Serving(node=node, installation=installation, gateway=gateway, prometheus=prometheus)
     finally:
         cluster.down(purge=True)
@@ -245,6 +277,17 @@ def _more_gpus(client: KubeClient) -> None:
     count = {"nvidia.com/gpu": _GPUS}
     patch = {"status": {"capacity": count, "allocatable": count}}
     client.request("PATCH", f"/api/v1/nodes/{NODE_NAME}/status", patch, content_type=_MERGE)
+
+
+def _connect(node: Machine, prometheus: Prometheus) -> None:
+    """Tells the operator of the gateway and of Prometheus."""
+    where = f"--namespace={NAMESPACE_OF_GATEHOUSE}"
+    node.kubectl(
+        *("set", "env", "deployment/gatehouse-operator", where, "--containers=operator"),
+        f"GATEHOUSE_DEPLOYMENT_GATEWAY={PROGRAMS_NAMESPACE}/{GATEWAY}",
+        f"GATEHOUSE_PROMETHEUS_ADDRESS={prometheus.url}",
+    )
+    node.kubectl("rollout", "status", "deployment/gatehouse-operator", where, "--timeout=120s")
 
 
 def _furnish(installation: Installation) -> None:
