@@ -95,11 +95,9 @@ def test_a_person_rolls_back_and_forward_again(deployed: Deployed) -> None:
     first = deployed.phase("Healthy", running="granite-1")["status"]["stable"]["revision"]
     deployed.deploy("granite-2")
     deployed.phase("Healthy", running="granite-2")
-    deployed.annotate(rollback_to=first)
-    deployed.wait(
-        lambda body: (condition(body, "RolledBack") or {}).get("reason") == "RollbackReasonMissing", "not refused"
-    )
-    deployed.annotate(rollback_reason="answers in French")
+    with pytest.raises(ApiRefused, match="rollback-reason is empty"):
+        deployed.annotate(rollback_to=first)
+    deployed.annotate(rollback_to=first, rollback_reason="answers in French")
     found = deployed.phase("Degraded", running="granite-1", reason="RolledBack")
     assert found["status"]["rollback"]["reason"] == "answers in French"
     deployed.deploy("granite-1")
