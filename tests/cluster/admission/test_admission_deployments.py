@@ -37,7 +37,9 @@ CLUSTER_ACCOUNTS = (
 )
 
 
-def wants_back(by: str | None, *, reason: str | None = "answers in French", to: str = "chat-1") -> dict[str, str | None]:
+def wants_back(
+    by: str | None, *, reason: str | None = "answers in French", to: str = "chat-1"
+) -> dict[str, str | None]:
     return {ANNOTATION_ROLLBACK_TO: to, ANNOTATION_ROLLBACK_REASON: reason, ANNOTATION_ROLLBACK_BY: by}
 
 
@@ -175,7 +177,9 @@ def test_no_kind_of_write_is_a_way_round(gate: Gate, edda: KubeClient, chat: str
     json_patch: Any = [{"op": "replace", "path": "/spec/versionRef/name", "value": "granite-2"}]
     assert "may not change what runs" in said_to(edda, chat, manifest, kind=APPLY, query=apply)
     assert "may not change what runs" in said_to(edda, chat, json_patch, kind="application/json-patch+json")
-    assert "may not change what runs" in refusal(edda, {**there, **manifest, "metadata": there["metadata"]}, method="PUT")
+    assert "may not change what runs" in refusal(
+        edda, {**there, **manifest, "metadata": there["metadata"]}, method="PUT"
+    )
     assert "may not change what runs" in refusal(edda, deployment(gate, name="another"))
     generated = deployment(gate)
     generated["metadata"] = {"generateName": "chat-", "namespace": gate.namespace}
@@ -226,7 +230,11 @@ def test_an_administrator_of_the_namespace_takes_no_verb(gate: Gate) -> None:
 
 def test_the_stage_of_the_namespace_decides(gate: Gate, stan: KubeClient, edda: KubeClient) -> None:
     """A binding elsewhere says nothing; what is in no stage runs nowhere, but names are the caller's there too."""
-    for labels, allowed in (({"stage": "staging"}, {STAN}), ({"stage": STAGE, "gate": "Off"}, set()), ({}, {STAN, EDDA})):
+    for labels, allowed in (
+        ({"stage": "staging"}, {STAN}),
+        ({"stage": STAGE, "gate": "Off"}, set()),
+        ({}, {STAN, EDDA}),
+    ):
         with gate.another(**labels) as other:
             for user, role in ((STAN, "test-deploys-to-staging"), (EDDA, "test-edits-deployments")):
                 bind(other, role, user=user, cluster=False)
@@ -333,7 +341,9 @@ def test_the_cluster_s_own_controllers_go_on(gate: Gate, dora: KubeClient, otto:
     gate.admin.request("PATCH", chat, {"metadata": {"finalizers": None}}, content_type=MERGE)
 
 
-def test_a_deployment_that_is_being_deleted_loses_its_finalizers(gate: Gate, edda: KubeClient, dora: KubeClient) -> None:
+def test_a_deployment_that_is_being_deleted_loses_its_finalizers(
+    gate: Gate, edda: KubeClient, dora: KubeClient
+) -> None:
     body = send(dora, deployment(gate, by=DORA, name=f"chat-{secrets.token_hex(4)}"), query=PERSIST)
     path = gate.admin.path_of(body)
     gate.admin.request("PATCH", path, {"metadata": {"finalizers": ["example.com/stays"]}}, content_type=MERGE)
