@@ -58,8 +58,8 @@ def said_to(client: KubeClient, path: str, patch: Manifest, *, kind: str = MERGE
     try:
         client.request("PATCH", f"{path}?{query}", patch, content_type=kind)
     except ApiRefused as refused:
-        assert refused.status == 403, refused
-        assert "ValidatingAdmissionPolicy" in str(refused), refused
+        if refused.status != 403 or "ValidatingAdmissionPolicy" not in str(refused):
+            raise
         return str(refused)
     return ""
 
@@ -115,6 +115,12 @@ def stan(gate: Gate) -> Iterator[KubeClient]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def without(edda: KubeClient, otto: KubeClient, stan: KubeClient) -> Mapping[str, KubeClient]:
+    """Those who may patch deployments here and may not deploy: they have no verb, another one, or for another stage."""
+    return {EDDA: edda, OTTO: otto, STAN: stan}
+
+
 @pytest.fixture
 def chat(gate: Gate, dora: KubeClient) -> Iterator[str]:
     """The path of a deployment of dora's."""
@@ -156,11 +162,11 @@ CHANGES: Mapping[str, tuple[Manifest, str]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_rbac_alone_changes_nothing_that_runs(
-    edda: KubeClient, otto: KubeClient, stan: KubeClient, dora: KubeClient, chat: str, change: str
+    without: Mapping[str, KubeClient], dora: KubeClient, chat: str, change: str
 ) -> None:
     """Neither the right to patch, nor the verb rollback, nor the verb for another stage."""
     patch, named = CHANGES[change]
-    for client, who in ((edda, EDDA), (otto, OTTO), (stan, STAN)):
+    for who, client in without.items():
         said = said_to(client, chat, patch)
         assert f"you ({who}) may not change what runs in the stage {STAGE} ({named})" in said
         assert f"the verb deploy on stages.gatehouse.dev/{STAGE}" in said
