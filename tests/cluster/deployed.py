@@ -13,6 +13,7 @@ from cluster.pretend_kserve import pretend_kserve
 from cluster.rig import Operator
 from cluster.status import Manifest, condition
 from cluster.world import World, make_world
+from gatehouse_local.controlplane import ADMIN
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.s3 import S3Endpoint
@@ -75,6 +76,9 @@ class Deployed:
         return self.wait(reached, f"is not {phase} with {running} because of {reason}")
 
     def annotate(self, **values: str) -> None:
+        """Writes annotations of Gatehouse's. A request for a rollback needs the name of who asks."""
+        if "rollback_to" in values:
+            values = {"rollback_by": ADMIN, **values}
         names = {f"gatehouse.dev/{name.replace('_', '-')}": value for name, value in values.items()}
         self.world.patch("ModelDeployment", CHAT, {"metadata": {"annotations": names}})
 

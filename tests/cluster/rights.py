@@ -109,7 +109,11 @@ SUBMITS: Rights = together(DISCOVERS, DECLARES)
 ADMINISTERS: Rights = together(SUBMITS, SETS_UP)
 CLASSIFIES: Rights = together({MODELS: f"{READ} patch"}, dict.fromkeys(TIERS, "classify"))
 ASSIGNS: Rights = {STAGES: "assign", "namespaces": f"{READ} patch"}
-DEPLOYS: Rights = dict.fromkeys((DEPLOYMENTS, SERVICES, RUNTIMES), f"{READ} {WRITE}")
+DEPLOYS: Rights = {
+    **dict.fromkeys((DEPLOYMENTS, SERVICES, RUNTIMES), f"{READ} {WRITE}"),
+    STAGES: "deploy rollback",
+}
+ROLLS_BACK: Rights = {DEPLOYMENTS: f"{READ} patch", STAGES: "rollback"}
 OPERATES: Rights = {
     **dict.fromkeys(set(KINDS) - {VETTED}, "list watch"),
     **{kind.replace(".", "/status.", 1): "patch" for kind in RECONCILED},
@@ -148,6 +152,7 @@ SHIPPED: Mapping[str, Rights] = {
     "clusterroles/gatehouse-stage-admin": ASSIGNS,
     "clusterroles/gatehouse-submitter-for-others": {VERSIONS: "submitfor"},
     "clusterroles/gatehouse-deployer": DEPLOYS,
+    "clusterroles/gatehouse-rollbacker": ROLLS_BACK,
     "clusterroles/gatehouse-operator": OPERATES,
     "clusterroles/gatehouse-registry-secrets": READS_SECRETS,
     "clusterroles/gatehouse-server": SERVES,
@@ -202,7 +207,7 @@ VERBS = (
     *READ.split(),
     *WRITE.split(),
     *("deletecollection", "bind", "escalate", "impersonate"),
-    *("approve", "revoke", "classify", "assign", "submitfor"),
+    *("approve", "revoke", "classify", "assign", "submitfor", "deploy", "rollback"),
 )
 
 SEES_ALL: Rights = {
@@ -260,6 +265,7 @@ SUBJECTS = (
     Subject(label="administrator of stages", role="gatehouse-stage-admin", namespace=HOME, may=ASSIGNS),
     Subject(label="controller", role="gatehouse-submitter-for-others", namespace=HOME, may={VERSIONS: "submitfor"}),
     Subject(label="deployer", role="gatehouse-deployer", namespace=HOME, may=DEPLOYS),
+    Subject(label="person on call", role="gatehouse-rollbacker", namespace=HOME, may=ROLLS_BACK),
     Subject(label="reader of Secrets", role="gatehouse-registry-secrets", namespace=HOME, may=READS_SECRETS),
     Subject(label="server", role="gatehouse-server", namespace=HOME, may=SERVES),
     Subject(label="viewer of the cluster", role="view", namespace=HOME, may=SEES_ALL),

@@ -8,13 +8,16 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from gatehouse.actions.identity import SelfAuthorizer
 from gatehouse.actions.objects import listed, parsed
 from gatehouse.actions.polling import Patience
 from gatehouse.actions.promotion import PromotionRequest, promote, target_namespace
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_deployment import (
+    ANNOTATION_DEPLOYED_BY,
     ANNOTATION_RESUME,
     ANNOTATION_RETRY,
+    ANNOTATION_ROLLBACK_BY,
     ANNOTATION_ROLLBACK_REASON,
     ANNOTATION_ROLLBACK_REQUESTED_AT,
     ANNOTATION_ROLLBACK_TO,
@@ -135,7 +138,7 @@ async def deploy(api: ApiClient, request: DeployRequest) -> WrittenDeployment:
     existing = await _read(api, namespace, name)
     params = {"fieldManager": MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if request.dry_run else {})
     if existing is None:
-        made = _new(request, namespace=namespace, name=name, model=model)
+        made = _new(request, namespace=namespace, name=name, model=model, by=await _caller(api))
         body = await api.create(_PLURAL, namespace, made, params=params)
         return WrittenDeployment(body=body, outcome="created", notes=notes)
     deployment = parsed(ModelDeployment, existing)
@@ -143,19 +146,26 @@ async def deploy(api: ApiClient, request: DeployRequest) -> WrittenDeployment:
     again = _tries_again(deployment, request)
     if not change and not again:
         return WrittenDeployment(body=existing, outcome="unchanged", notes=notes)
-    annotations = {"annotations": {ANNOTATION_RETRY: request.at.isoformat(timespec="microseconds")}} if again else {}
+    marks = {ANNOTATION_RETRY: request.at.isoformat(timespec="microseconds")} if again else {}
+    if again or "versionRef" in change:
+        marks[ANNOTATION_DEPLOYED_BY] = await _caller(api)
+    annotations = {"annotations": marks} if marks else {}
     version = existing["metadata"]["resourceVersion"]
     patch = {"metadata": {"resourceVersion": version, **annotations}, "spec": change}
     body = await api.patch(_PLURAL, namespace, name, patch, kind="application/merge-patch+json", params=params)
     return WrittenDeployment(body=body, outcome="configured", notes=notes)
 
 
-def _new(request: DeployRequest, *, namespace: str, name: str, model: str) -> dict[str, Any]:
+async def _caller(api: ApiClient) -> str:
+    return (await SelfAuthorizer(api).whoami()).name
+
+
+def _new(request: DeployRequest, *, namespace: str, name: str, model: str, by: str) -> dict[str, Any]:
     elsewhere = {} if request.namespace == namespace else {"namespace": request.namespace}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": _KIND,
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace, "annotations": {ANNOTATION_DEPLOYED_BY: by}},
         "spec": {
             "modelRef": {"name": model, **elsewhere},
             "versionRef": {"name": request.name},
@@ -235,6 +245,7 @@ async def rollback(api: ApiClient, order: RollbackOrder) -> ModelDeployment:
     annotations = {
         ANNOTATION_ROLLBACK_TO: target,
         ANNOTATION_ROLLBACK_REASON: order.reason,
+        ANNOTATION_ROLLBACK_BY: await _caller(api),
         ANNOTATION_ROLLBACK_REQUESTED_AT: order.at.isoformat(timespec="microseconds"),
     }
     written = await api.patch(

@@ -23,8 +23,10 @@ from gatehouse.api.model_version import Digest
 from gatehouse.api.values import Duration
 
 __all__ = [
+    "ANNOTATION_DEPLOYED_BY",
     "ANNOTATION_RESUME",
     "ANNOTATION_RETRY",
+    "ANNOTATION_ROLLBACK_BY",
     "ANNOTATION_ROLLBACK_REASON",
     "ANNOTATION_ROLLBACK_REQUESTED_AT",
     "ANNOTATION_ROLLBACK_TO",
@@ -52,6 +54,10 @@ __all__ = [
     "StepVerdict",
 ]
 
+ANNOTATION_DEPLOYED_BY: Final = "gatehouse.dev/deployed-by"
+"""Who chose what runs: written together with spec.versionRef or a retry. Admission binds the name to the caller."""
+ANNOTATION_ROLLBACK_BY: Final = "gatehouse.dev/rollback-by"
+"""Who asks for the rollback. Admission requires the name, and binds it to the caller."""
 ANNOTATION_ROLLBACK_TO: Final = "gatehouse.dev/rollback-to"
 """Written by a person: the revision of the history that shall run."""
 ANNOTATION_ROLLBACK_REASON: Final = "gatehouse.dev/rollback-reason"

@@ -95,11 +95,9 @@ def test_a_person_rolls_back_and_forward_again(deployed: Deployed) -> None:
     first = deployed.phase("Healthy", running="granite-1")["status"]["stable"]["revision"]
     deployed.deploy("granite-2")
     deployed.phase("Healthy", running="granite-2")
-    deployed.annotate(rollback_to=first)
-    deployed.wait(
-        lambda body: (condition(body, "RolledBack") or {}).get("reason") == "RollbackReasonMissing", "not refused"
-    )
-    deployed.annotate(rollback_reason="answers in French")
+    with pytest.raises(ApiRefused, match="rollback-reason is empty"):
+        deployed.annotate(rollback_to=first)
+    deployed.annotate(rollback_to=first, rollback_reason="answers in French")
     found = deployed.phase("Degraded", running="granite-1", reason="RolledBack")
     assert found["status"]["rollback"]["reason"] == "answers in French"
     deployed.deploy("granite-1")
@@ -261,6 +259,37 @@ def command(deployed: Deployed, *arguments: str) -> Result:
     return CliRunner().invoke(app, [*arguments, "--kubeconfig", str(kubeconfig)])
 
 
+def test_a_command_without_the_verb_ends_with_the_words_of_admission(deployed: Deployed) -> None:
+    """RBAC lets ai-admin patch deployments here, and no role gives the verbs of the stage."""
+    deployed.deploy()
+    revision = deployed.phase("Healthy", running="granite-1")["status"]["stable"]["revision"]
+    home, group = deployed.world.namespace, "rbac.authorization.k8s.io"
+    made = {"apiVersion": f"{group}/v1", "metadata": {"name": "edits-deployments", "namespace": home}}
+    edits = {"apiGroups": ["gatehouse.dev"], "resources": ["modeldeployments"], "verbs": ["*"]}
+    deployed.world.apply({**made, "kind": "Role", "rules": [edits]})
+    deployed.world.apply(
+        {
+            **made,
+            "kind": "RoleBinding",
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": "edits-deployments"},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": "ai-admin"}],
+        }
+    )
+    asking = ("rollback", CHAT, "-n", home, f"--to={revision}", "--reason=slow", "--context=ai-admin")
+
+    def by_admission() -> Result | None:
+        answer = command(deployed, *asking)
+        return None if "cannot patch" in answer.output else answer
+
+    said = until(by_admission, what="the binding does not hold")
+    assert said.exit_code == 2
+    assert "may not roll back in the stage staging" in said.output
+    deploying = ("-n", home, "--stage=staging", f"--namespace={home}", f"--name={CHAT}", "--context=ai-admin")
+    said = command(deployed, "deploy-version", "granite-2", *deploying, "--force")
+    assert said.exit_code == 2
+    assert "may not change what runs in the stage staging (spec, gatehouse.dev/deployed-by)" in said.output
+
+
 def test_a_pipeline_deploys_and_rolls_back_by_commands(deployed: Deployed) -> None:
     home = deployed.world.namespace
     deploying = ("-n", home, "--stage=staging", f"--namespace={home}", f"--name={CHAT}", "--wait", "--timeout=120s")
@@ -278,7 +307,8 @@ def test_a_pipeline_deploys_and_rolls_back_by_commands(deployed: Deployed) -> No
     assert header.split()[:5] == ["NAME", "MODEL", "VERSION", "RUNNING", "PHASE"]
     assert row.split()[:5] == [CHAT, "granite", "granite-2", "granite-1", "Degraded"]
     [shown] = json.loads(command(deployed, "deployments", "-n", home, "-o", "json").stdout)
-    assert shown["status"]["rollback"]["reason"] == "slow"
+    assert (shown["status"]["rollback"]["reason"], shown["status"]["rollback"]["actor"]) == ("slow", "admin")
+    assert {entry["actor"] for entry in shown["status"]["history"]} == {"admin"}
 
     said = command(deployed, "deploy-version", "granite-2", *deploying)
     assert said.exit_code == 0, "a person asks again for what was rolled back"

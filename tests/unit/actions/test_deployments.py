@@ -30,6 +30,8 @@ from unit.domain.deployment.deployments import NAMESPACE, Rehearsal, deployment,
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 LATE = {"minutes": 31}
+DORA = "dora"
+OWN = {"gatehouse.dev/deployed-by": DORA}
 
 
 class Api:
@@ -66,7 +68,9 @@ class Api:
             raise ApiError(status=404, reason="NotFound", message=f"no {plural} {name}")
         return found
 
-    async def create(self, plural: str, namespace: str, body: Any, *, params: Mapping[str, str]) -> Any:
+    async def create(self, plural: str, namespace: str, body: Any, *, params: Mapping[str, str] | None = None) -> Any:
+        if plural == "selfsubjectreviews":
+            return {"status": {"userInfo": {"username": DORA}}}
         self.writes.append(("create", body, params))
         return {**body, "metadata": {**body["metadata"], "generation": 1}}
 
@@ -91,7 +95,10 @@ def test_a_new_deployment_has_the_names_of_the_model() -> None:
     api = Api()
     assert ask(api).outcome == "created"
     [(verb, body, params)] = api.writes
-    assert (verb, body["metadata"]) == ("create", {"name": "granite", "namespace": NAMESPACE})
+    assert (verb, body["metadata"]) == (
+        "create",
+        {"name": "granite", "namespace": NAMESPACE, "annotations": OWN},
+    )
     assert body["spec"] == {
         "modelRef": {"name": "granite", "namespace": "team"},
         "versionRef": {"name": "two"},
@@ -109,7 +116,14 @@ def test_a_promotion_changes_only_the_version() -> None:
     api = Api(chat())
     assert ask(api).outcome == "configured"
     [(_, patch, _)] = api.writes
-    assert patch == {"metadata": {"resourceVersion": "7"}, "spec": {"versionRef": {"name": "two"}}}
+    assert patch == {"metadata": {"resourceVersion": "7", "annotations": OWN}, "spec": {"versionRef": {"name": "two"}}}
+
+
+def test_only_who_chooses_the_version_is_its_deployer() -> None:
+    api = Api(chat(versionRef={"name": "two"}))
+    assert ask(api, replicas=2).outcome == "configured"
+    [(_, patch, _)] = api.writes
+    assert patch == {"metadata": {"resourceVersion": "7"}, "spec": {"replicas": 2}}
 
 
 def test_what_runs_already_is_not_written() -> None:
@@ -124,7 +138,7 @@ def test_a_version_that_was_rolled_back_is_tried_again() -> None:
     api = Api(known)
     assert ask(api).outcome == "configured"
     [(_, patch, _)] = api.writes
-    assert patch["metadata"]["annotations"] == {"gatehouse.dev/retry": "2026-11-21T12:00:00.000000+00:00"}
+    assert patch["metadata"]["annotations"] == {"gatehouse.dev/retry": "2026-11-21T12:00:00.000000+00:00", **OWN}
     assert patch["spec"] == {}
 
 
@@ -244,6 +258,7 @@ async def test_a_rollback_names_a_revision_or_a_version_of_the_history() -> None
         order = RollbackOrder(namespace=NAMESPACE, name="chat", to=to, reason="slow", at=AT)
         asked = await rollback(api, order)
         assert asked.metadata.annotations["gatehouse.dev/rollback-to"] == revision
+        assert asked.metadata.annotations["gatehouse.dev/rollback-by"] == DORA
         made.annotate(
             **{key.partition("/")[2].replace("-", "_"): value for key, value in asked.metadata.annotations.items()}
         )

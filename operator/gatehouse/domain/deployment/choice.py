@@ -8,6 +8,7 @@ from gatehouse.api.model_deployment import ANNOTATION_ROLLBACK_TO, RollbackRefus
 from gatehouse.domain.audit.records import UNKNOWN_ACTOR
 from gatehouse.domain.common.conditions import timestamp
 from gatehouse.domain.common.finding import Finding
+from gatehouse.domain.deployment.actors import deployer, requester
 from gatehouse.domain.deployment.facts import DeploymentFacts, RollbackRequest
 from gatehouse.domain.deployment.findings import no_template, unknown_revision
 from gatehouse.domain.deployment.revision import RevisionKey
@@ -86,10 +87,16 @@ def _asked(facts: DeploymentFacts, request: RollbackRequest) -> Choice | Finding
         to=target.name,
         at=timestamp(facts.now),
         reason=request.reason,
-        actor=UNKNOWN_ACTOR,
+        actor=requester(facts.deployment),
     )
     return Choice(
-        target=target, rollback=rollback, handled=request, retried=facts.retried, reason=request.reason, fresh=True
+        target=target,
+        rollback=rollback,
+        handled=request,
+        retried=facts.retried,
+        reason=request.reason,
+        actor=rollback.actor,
+        fresh=True,
     )
 
 
@@ -105,7 +112,8 @@ def _declared(facts: DeploymentFacts, noted: Choice) -> Choice:
     if not facts.retried:
         newest = next((key for key in (facts.running, facts.coming) if key and _same_bytes(key, newest)), newest)
     shut = barred(facts, newest, newest.name)
-    return replace(noted, target=newest, finding=shut, reason=f"spec.versionRef names {name}")
+    reason, actor = f"spec.versionRef names {name}", deployer(facts.deployment)
+    return replace(noted, target=newest, finding=shut, reason=reason, actor=actor)
 
 
 def _same_bytes(one: RevisionKey, other: RevisionKey) -> bool:

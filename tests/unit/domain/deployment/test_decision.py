@@ -337,6 +337,21 @@ def test_a_person_rolls_back_with_a_reason() -> None:
     assert made.runs == "one", "the same request at another time is another one"
 
 
+def test_the_history_has_who_chose_and_who_went_back() -> None:
+    made = running("one")
+    made.annotate(deployed_by="dora")
+    made.promote("two")
+    made.settle()
+    made.available()
+    one = made.status.history[1].revision
+    made.annotate(rollback_to=one, rollback_reason="slow", rollback_by="otto")
+    made.settle()
+    made.available()
+    assert [entry.actor for entry in made.status.history] == ["otto", "dora", "unknown"]
+    assert made.status.rollback is not None
+    assert made.status.rollback.actor == "otto"
+
+
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
