@@ -24,7 +24,6 @@ WITHIN = 0.03
 SWITCHED_WITHIN = 5.0
 """Seconds from the request of a person to the answer of the other revision."""
 KILLS = 6
-ASKED_BY: dict[str, str] = {}
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +156,9 @@ def test_blue_green_switches_and_switches_back(served: Serving, digests: dict[st
         served.wait_healthy("blue", "granite-2")
         assert time.monotonic() - begin < SWITCHED_WITHIN
         begin = time.monotonic()
-        served.annotate("blue", rollback_to=first, rollback_reason="answers in French", **ASKED_BY)
+        served.installation.gatehouse(
+            *("rollback", "blue", f"--namespace={NAMESPACE}", f"--to={first}", "--reason=answers in French")
+        )
         until(lambda: True if client.once()[1] == old else None, pause=0.05)
         print(f"switched back after {time.monotonic() - begin:.2f} s")
         assert time.monotonic() - begin < SWITCHED_WITHIN
