@@ -35,7 +35,7 @@ _COMPLETIONS: Final = {"/v1/chat/completions": "chat.completion", "/v1/completio
 JsonObject = dict[str, Any]
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that is answered with an error, in OpenAI's form."""
 
     def __init__(self, status: HTTPStatus, kind: str, message: str, *, param: str | None = None) -> None:
@@ -44,8 +44,8 @@ class Refused(Exception):
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": status.value}}
 
 
-def _bad(message: str) -> Refused:
-    return Refused(HTTPStatus.BAD_REQUEST, "BadRequestError", message)
+def _bad(message: str) -> RequestRefused:
+    return RequestRefused(HTTPStatus.BAD_REQUEST, "BadRequestError", message)
 
 
 class StandIn:
@@ -85,12 +85,12 @@ class StandIn:
         """The name of the model that a request asks for; the first where it names none, as vLLM has it.
 
         Raises:
-            Refused: another model is served here.
+            RequestRefused: another model is served here.
         """
         name = request.get("model") or self.arguments.served_names[0]
         if name not in self.arguments.served_names:
             message = f"The model `{name}` does not exist."
-            raise Refused(HTTPStatus.NOT_FOUND, "NotFoundError", message, param="model")
+            raise RequestRefused(HTTPStatus.NOT_FOUND, "NotFoundError", message, param="model")
         return str(name)
 
 
@@ -130,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json(HTTPStatus.OK, self.standin.report())
             else:
                 self._json(HTTPStatus.NOT_FOUND, {"detail": "Not Found"})
-        except Refused as refused:
+        except RequestRefused as refused:
             self._json(refused.status, refused.body)
         except (ValueError, WrongSetting) as error:
             self._json(HTTPStatus.BAD_REQUEST, _bad(str(error)).body)
@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
             if standin.failing.next(behaviour.fail_share):
                 reason = "error"
                 message = "The stand-in fails as it was told to."
-                raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError", message)
+                raise RequestRefused(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError", message)
             first = time.monotonic() - began
             ends = "stop" if most >= _MOST_TOKENS else "length"
             words = [f"word{number} " for number in range(min(most, _MOST_TOKENS))]
@@ -201,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def begin_events(self) -> None:
-        """The head of an answer whose length nobody knows yet."""
+        """The head of an answer of unknown length."""
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
