@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
 from gatehouse.cluster.errors import to_reconcile_error
 from gatehouse.cluster.writer import FIELD_MANAGER
@@ -42,6 +43,25 @@ class KubernetesOpenDataHub:
                 return ()
             raise to_reconcile_error(error, doing=f"listing {REGISTRIES}") from error
         return found
+
+    async def create(self, registry: Mapping[str, Any]) -> None:
+        """Creates a ModelRegistry of Gatehouse, unless one of the name exists.
+
+        :raises ReconcileError: the API server refuses, or does not answer.
+        """
+        namespace, name = registry["metadata"]["namespace"], registry["metadata"]["name"]
+        try:
+            await self._fenced.create(
+                ModelRegistry.info.plural,
+                namespace,
+                registry,
+                params={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+                metadata_only=True,
+            )
+        except ClusterError as error:
+            if isinstance(error, ApiError) and error.status == HTTPStatus.CONFLICT:
+                return
+            raise to_reconcile_error(error, doing=f"creating ModelRegistry {namespace}/{name}") from error
 
     async def write_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
         """Replaces the status by a JSON patch that tests the resourceVersion.

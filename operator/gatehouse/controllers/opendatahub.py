@@ -1,4 +1,4 @@
-"""Objects of OpenShift AI's kind ModelRegistry: Gatehouse writes the condition Available of those that are its own.
+"""Objects of OpenShift AI's kind ModelRegistry: Gatehouse reads those that are its own as registries.
 
 The kind may be absent, and on a cluster with OpenShift AI's operator the kind belongs to that operator. An object is
 Gatehouse's own if it has the label ``app.kubernetes.io/part-of: gatehouse``; others are not even listed. The right to
@@ -18,7 +18,7 @@ from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import UtcClock
 from gatehouse.domain.common.conditions import merge
 from gatehouse.domain.common.errors import ReconcileError
-from gatehouse.domain.common.opendatahub import AVAILABLE, availability
+from gatehouse.domain.common.opendatahub import AVAILABLE, availability, derived_registry
 from gatehouse.domain.common.readable import member, read_conditions
 
 __all__ = ["OpenDataHubApi", "OpenDataHubRegistries"]
@@ -27,10 +27,14 @@ _log = structlog.get_logger(__name__)
 
 
 class OpenDataHubApi(Protocol):
-    """The objects of the kind that are Gatehouse's own. Both raise ``ReconcileError``."""
+    """The objects of the kind that are Gatehouse's own. Each raises ``ReconcileError``."""
 
     async def registries(self) -> Sequence[Mapping[str, Any]]:
         """The objects; none where the kind is absent."""
+        ...
+
+    async def create(self, registry: Mapping[str, Any]) -> None:
+        """Creates a ModelRegistry of Gatehouse, unless one of the name exists."""
         ...
 
     async def write_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
@@ -59,7 +63,10 @@ class OpenDataHubRegistries:
     async def _one(self, body: Mapping[str, Any]) -> None:
         namespace, name = str(body["metadata"]["namespace"]), str(body["metadata"]["name"])
         generation = body["metadata"].get("generation") or 0
-        state = availability(body, self._objects.find(ModelRegistry, namespace, name))
+        registry = self._objects.find(ModelRegistry, namespace, name)
+        if registry is None:
+            await self._make(body)
+        state = availability(body, registry)
         status = body.get("status")
         status = dict(status) if isinstance(status, Mapping) else {}
         before = read_conditions(status)
@@ -69,6 +76,23 @@ class OpenDataHubRegistries:
         after = {**status, "observedGeneration": generation, "conditions": conditions}
         if after == status or member(body, "metadata", "deletionTimestamp"):
             return
+        await self._write(body, after)
+
+    async def _make(self, body: Mapping[str, Any]) -> None:
+        """Makes the ModelRegistry of an object that stands alone. The next sweep sees what becomes of it."""
+        made = derived_registry(body, now=self._clock.now())
+        if made is None or member(body, "metadata", "deletionTimestamp"):
+            return
+        where = f"{made['metadata']['namespace']}/{made['metadata']['name']}"
+        try:
+            await self._api.create(made)
+        except ReconcileError as error:
+            _log.warning("no ModelRegistry was made", registry=where, reason=error.reason, message=error.message)
+            return
+        _log.info("a ModelRegistry was made of OpenShift AI's", registry=where)
+
+    async def _write(self, body: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
         try:
             await self._api.write_status(body, after)
         except ReconcileError as error:

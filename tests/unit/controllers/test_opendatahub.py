@@ -27,6 +27,7 @@ class Cluster:
     listing: Exception | None = None
     refused: set[str] = field(default_factory=set)
     written: list[str] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
     time: datetime = NOW
     revisions: int = 0
 
@@ -38,6 +39,13 @@ class Cluster:
         if self.listing is not None:
             raise self.listing
         return copy.deepcopy(list(self.foreign.values()))
+
+    async def create(self, registry: Mapping[str, Any]) -> None:
+        name = registry["metadata"]["name"]
+        if name in self.refused:
+            raise Transient(reason="Forbidden", message="the API server refuses", remedy="grant the right")
+        self.made.append(name)
+        self.ready[name] = "Unknown"
 
     async def write_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
         name = body["metadata"]["name"]
@@ -151,3 +159,21 @@ async def test_an_api_server_that_does_not_answer_is_asked_again_at_the_next_swe
     cluster.listing = None
     await sweeping(cluster).sweep()
     assert cluster.written == ["one"]
+
+
+async def test_a_registry_is_made_of_an_object_that_stands_alone_once(cluster: Cluster) -> None:
+    cluster.add("alone")
+    cluster.foreign["alone"]["metadata"]["creationTimestamp"] = "2026-11-30T23:59:30Z"
+    registries = OpenDataHubRegistries(api=cluster, objects=Objects(cluster), clock=cluster)  # type: ignore[arg-type]
+    await registries.sweep()
+    assert cluster.made == []
+    cluster.time = NOW + timedelta(seconds=31)
+    cluster.refused.add("alone")
+    await registries.sweep()
+    assert cluster.made == []
+    cluster.refused.clear()
+    for _ in range(3):
+        await registries.sweep()
+    assert cluster.made == ["alone"]
+    [condition] = cluster.foreign["alone"]["status"]["conditions"]
+    assert (condition["type"], condition["status"]) == ("Available", "Unknown")

@@ -2,21 +2,36 @@
 
 The objects come from another project's kind, with more members than these and perhaps other types, so every member is
 read with care. A database is available where Gatehouse's ModelRegistry of the same name keeps its rows in the same one.
+Where there is no such ModelRegistry, one is made of the object. That kind knows no object store, so nothing in the
+registry becomes governed until a person adds one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
+from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_registry import ModelRegistry, ModelRegistrySpec
 from gatehouse.domain.common.conditions import READY, ConditionState, find
 from gatehouse.domain.common.readable import Unreadable, member
 
-__all__ = ["AVAILABLE", "NamedDatabase", "availability", "named_database"]
+__all__ = [
+    "ANNOTATION_DATABASE_TLS",
+    "AVAILABLE",
+    "NamedDatabase",
+    "availability",
+    "derived_registry",
+    "named_database",
+]
 
 AVAILABLE: Final = "Available"
+ANNOTATION_DATABASE_TLS: Final = f"{GROUP}/database-tls"
+"""On an object of that kind, whose schema has no such member: Disabled for a database without TLS."""
+PATIENCE: Final = timedelta(minutes=1)
+"""How long an object stands alone before a ModelRegistry is made of it: both may be applied together."""
 _PORTS: Final[Mapping[Literal["mysql", "postgres"], int]] = {"mysql": 3306, "postgres": 5432}
 _LONGEST_NAME: Final = 253
 _HIGHEST_PORT: Final = 65_535
@@ -48,6 +63,51 @@ def named_database(body: Mapping[str, Any]) -> NamedDatabase | None:
     if not (_is_name(host) and _is_name(database) and _is_name(username) and _is_port(port)):
         return None
     return NamedDatabase(kind, str(host), int(str(port)), str(database), str(username))
+
+
+def derived_registry(body: Mapping[str, Any], *, now: datetime) -> dict[str, Any] | None:
+    """Gatehouse's ModelRegistry for an object that stands alone; None while it is new, and where it names no database.
+
+    The password's Secret and the authorities are those that the object names. TLS is required unless an annotation says
+    otherwise.
+    """
+    named = named_database(body)
+    created = _time(member(body, "metadata", "creationTimestamp"))
+    if named is None or created is None or now - created < PATIENCE:
+        return None
+    secrets = {"passwordSecret": "passwordSecret", "caSecret": "sslRootCertificateSecret"}
+    given = {ours: _secret(member(body, "spec", named.kind, theirs)) for ours, theirs in secrets.items()}
+    plain = member(body, "metadata", "annotations", ANNOTATION_DATABASE_TLS) == "Disabled"
+    connection = {
+        "host": named.host,
+        "port": named.port,
+        "database": named.database,
+        "username": named.username,
+        **({"tls": "Disabled"} if plain else {}),
+        **{name: secret for name, secret in given.items() if secret is not None},
+    }
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": ModelRegistry.info.kind,
+        "metadata": {
+            "name": str(member(body, "metadata", "name")),
+            "namespace": str(member(body, "metadata", "namespace")),
+            "labels": {"app.kubernetes.io/managed-by": "gatehouse"},
+        },
+        "spec": {named.kind: connection},
+    }
+
+
+def _secret(reference: object) -> dict[str, str] | None:
+    name, key = member(reference, "name"), member(reference, "key")
+    return {"name": str(name), "key": str(key)} if _is_name(name) and _is_name(key) else None
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        return datetime.strptime(str(value), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def availability(body: Mapping[str, Any], registry: ModelRegistry | Unreadable | None) -> ConditionState:

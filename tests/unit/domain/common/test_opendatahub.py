@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.domain.common.opendatahub import AVAILABLE, NamedDatabase, availability, named_database
+from gatehouse.domain.common.opendatahub import (
+    ANNOTATION_DATABASE_TLS,
+    AVAILABLE,
+    PATIENCE,
+    NamedDatabase,
+    availability,
+    derived_registry,
+    named_database,
+)
 from gatehouse.domain.common.readable import Unreadable
 
 DATABASE = {"host": "db.private-ai.svc", "port": 3306, "database": "model_registry", "username": "mlmd"}
@@ -119,3 +128,52 @@ def test_no_object_of_another_project_raises_or_becomes_available_by_itself(body
     state = availability(body, registry(mysql=DATABASE))
     assert state.type == AVAILABLE
     assert (state.status == "True") == (named_database(body) == NamedDatabase("mysql", *DATABASE.values()))  # type: ignore[arg-type]
+
+
+# An object that stands alone
+
+CREATED = "2026-12-01T00:00:00Z"
+LATER = datetime(2026, 12, 1, tzinfo=UTC) + PATIENCE
+
+
+def alone(*, annotations: dict[str, str] | None = None, created: object = CREATED, **spec: Any) -> dict[str, Any]:
+    body = foreign(**spec)
+    body["metadata"] |= {"creationTimestamp": created, "annotations": annotations or {}}
+    return body
+
+
+@pytest.mark.parametrize("kind", ["mysql", "postgres"])
+def test_an_object_that_stands_alone_becomes_a_registry_that_can_record(kind: str) -> None:
+    secret, authority = {"name": "creds", "key": "password"}, {"name": "ca", "key": "ca.crt"}
+    named = {**DATABASE, "passwordSecret": secret, "sslRootCertificateSecret": authority, "unknown": 1}
+    made = derived_registry(alone(**{kind: named}), now=LATER)
+    assert made is not None
+    assert made["spec"] == {kind: {**DATABASE, "passwordSecret": secret, "caSecret": authority}}
+    read = ModelRegistry.model_validate(made)
+    assert (read.metadata.namespace, read.metadata.name) == ("registries", "private-ai-registry")
+    assert read.spec.object_stores == []
+    assert availability(alone(**{kind: named}), read).reason == "Progressing"
+
+
+def test_a_new_object_waits_and_one_without_a_database_or_a_time_becomes_nothing() -> None:
+    assert derived_registry(alone(mysql=DATABASE), now=LATER - timedelta(seconds=1)) is None
+    assert derived_registry(alone(mysql=DATABASE, postgres=DATABASE), now=LATER) is None
+    assert derived_registry(alone(created="soon", mysql=DATABASE), now=LATER) is None
+    assert derived_registry(foreign(mysql=DATABASE), now=LATER) is None
+
+
+def test_tls_is_required_unless_the_object_says_otherwise() -> None:
+    for said, tls in (
+        (None, None),
+        ({ANNOTATION_DATABASE_TLS: "off"}, None),
+        ({ANNOTATION_DATABASE_TLS: "Disabled"}, "Disabled"),
+    ):
+        made = derived_registry(alone(annotations=said, mysql=DATABASE), now=LATER)
+        assert made is not None
+        assert made["spec"]["mysql"].get("tls") == tls
+
+
+@given(spec=st.dictionaries(MEMBERS, JSON, max_size=4))
+def test_hostile_objects_become_a_registry_or_nothing(spec: dict[str, Any]) -> None:
+    made = derived_registry(alone(mysql=spec), now=LATER)
+    assert made is None or set(made["spec"]) == {"mysql"}
