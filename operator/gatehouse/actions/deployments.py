@@ -12,6 +12,7 @@ from gatehouse.actions.identity import SelfAuthorizer
 from gatehouse.actions.objects import listed, parsed
 from gatehouse.actions.polling import Patience
 from gatehouse.actions.promotion import PromotionRequest, promote, target_namespace
+from gatehouse.api.deployment_strategy import StrategyType
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_deployment import (
     ANNOTATION_DEPLOYED_BY,
@@ -34,7 +35,6 @@ __all__ = [
     "DeploymentOutcome",
     "OutcomeKind",
     "RollbackOrder",
-    "StrategyType",
     "WrittenDeployment",
     "await_deployment",
     "await_rollback",
@@ -51,7 +51,6 @@ MANAGER: Final = "gatehouse-deploy"
 _PLURAL: Final = ModelDeployment.info.plural
 _KIND: Final = ModelDeployment.info.kind
 
-StrategyType = Literal["Recreate", "BlueGreen", "Canary"]
 STEPS: Final[Mapping[StrategyType, Sequence[Mapping[str, Any]]]] = MappingProxyType(
     {
         "Recreate": (),

@@ -15,10 +15,12 @@ __all__ = [
     "DeploymentStep",
     "DeploymentStrategy",
     "PauseStep",
+    "StrategyType",
     "WebhookStep",
 ]
 
 MOST_STEPS = 20
+StrategyType = Literal["Recreate", "BlueGreen", "Canary"]
 
 
 class PauseStep(Struct):
@@ -57,7 +59,7 @@ class DeploymentStep(Struct):
 
 
 class DeploymentStrategy(Struct):
-    type: Literal["Recreate", "BlueGreen", "Canary"] = "Recreate"
+    type: StrategyType = "Recreate"
     """Recreate: the running revision stops before the next one starts, so one set of accelerators is enough.
     BlueGreen: the next revision starts beside the running one, passes the steps without requests, and gets all requests
     at once. Canary: the next revision gets more requests with each step."""

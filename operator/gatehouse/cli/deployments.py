@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -13,8 +13,10 @@ from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, d
 from gatehouse.cli.exits import ERROR, fail
 from gatehouse.cli.options import (
     DryRunOption,
+    HomeOption,
     NameArgument,
     ReasonOption,
+    StrategyChoice,
     TimeoutOption,
     WrittenOutputOption,
     print_data,
@@ -45,7 +47,6 @@ WATCH_EVERY: Final = 2.0
 """Seconds between two looks of ``deployments --watch``."""
 _NAME: Final = "modeldeployment.gatehouse.dev"
 
-StrategyType = Literal["Recreate", "BlueGreen", "Canary"]
 DeploymentNamespaceOption = Annotated[
     str | None,
     typer.Option(
@@ -58,10 +59,7 @@ WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until the outcome
 def deploy_version(
     name: NameArgument,
     stage: Annotated[str, typer.Option("--stage", help="Stage to deploy to, such as production.")],
-    namespace: Annotated[
-        str | None,
-        typer.Option("-n", help="Namespace of the ModelVersion. Default: the namespace of the current context."),
-    ] = None,
+    namespace: HomeOption = None,
     target: Annotated[
         str | None,
         typer.Option("--namespace", help="Namespace to deploy to. Default: the only one with the label of the stage."),
@@ -75,7 +73,7 @@ def deploy_version(
     ] = None,
     replicas: Annotated[int | None, typer.Option("--replicas", min=1, max=64, help="Number of Pods.")] = None,
     strategy: Annotated[
-        StrategyType | None,
+        StrategyChoice | None,
         typer.Option("--strategy", help="How the next revision replaces the running one. Canary: 10, 50, then 100 %."),
     ] = None,
     hostname: Annotated[

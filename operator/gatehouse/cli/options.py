@@ -18,6 +18,7 @@ __all__ = [
     "DryRunOption",
     "EndpointOption",
     "EvaluationKindChoice",
+    "HomeOption",
     "NameArgument",
     "NamespaceOption",
     "ReasonOption",
@@ -27,6 +28,7 @@ __all__ = [
     "RowsOption",
     "StageOption",
     "StoreCaOption",
+    "StrategyChoice",
     "TimeoutOption",
     "WrittenOutputOption",
     "print_data",
@@ -40,6 +42,7 @@ _LONGEST_REASON: Final = 4096
 
 EvaluationKindChoice = Literal["Task", "Bias", "Safety", "Robustness"]
 RiskTierChoice = Literal["Low", "Medium", "High"]
+StrategyChoice = Literal["Recreate", "BlueGreen", "Canary"]
 """The values of the kinds. An import of the kinds takes longer than help and completion may; a test compares both."""
 
 
@@ -58,6 +61,11 @@ NamespaceOption = Annotated[
         "-n", "--namespace", help="Namespace of the ModelVersion. Default: the namespace of the current context."
     ),
 ]
+HomeOption = Annotated[
+    str | None,
+    typer.Option("-n", help="Namespace of the ModelVersion. Default: the namespace of the current context."),
+]
+"""Of commands whose --namespace is the one to serve from."""
 StageOption = Annotated[str, typer.Option("--stage", help="Stage of the decision, such as staging.")]
 ReasonOption = Annotated[
     str, typer.Option("--reason", parser=_reason, metavar="TEXT", help="Reason, which the audit trail keeps.")

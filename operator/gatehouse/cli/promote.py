@@ -9,7 +9,7 @@ import typer
 
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace, run_command
 from gatehouse.cli.exits import NOT_MET, fail
-from gatehouse.cli.options import NameArgument, print_data, say
+from gatehouse.cli.options import HomeOption, NameArgument, print_data, say
 from gatehouse.cli.template_output import print_manifest, print_template
 from gatehouse.printing import stdout
 
@@ -24,10 +24,7 @@ __all__ = ["promote"]
 def promote(
     name: NameArgument,
     stage: Annotated[str, typer.Option("--to", metavar="STAGE", help="Target stage, such as production.")],
-    namespace: Annotated[
-        str | None,
-        typer.Option("-n", help="Namespace of the ModelVersion. Default: the namespace of the current context."),
-    ] = None,
+    namespace: HomeOption = None,
     target: Annotated[
         str | None,
         typer.Option("--namespace", help="Namespace to serve from. Default: the only one with the label of the stage."),

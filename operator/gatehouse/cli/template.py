@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace, run_command
-from gatehouse.cli.options import NameArgument
+from gatehouse.cli.options import HomeOption, NameArgument
 from gatehouse.cli.template_output import print_template
 
 if TYPE_CHECKING:
@@ -18,10 +18,7 @@ __all__ = ["template"]
 
 def template(
     name: NameArgument,
-    namespace: Annotated[
-        str | None,
-        typer.Option("-n", help="Namespace of the ModelVersion. Default: the namespace of the current context."),
-    ] = None,
+    namespace: HomeOption = None,
     output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="Output format.")] = "yaml",
     stage: Annotated[
         str | None,

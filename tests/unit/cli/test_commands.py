@@ -15,6 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 import gatehouse.cli
+from gatehouse.actions.deployments import STEPS
+from gatehouse.api.deployment_strategy import StrategyType
 from gatehouse.api.model_evaluation import EvaluationKind
 from gatehouse.api.registered_model import RiskTier
 from gatehouse.cli import fit, options, storage_connection
@@ -167,6 +169,7 @@ def test_the_choices_of_options_are_the_values_of_the_kinds() -> None:
     assert completed("gatehouse register --format ")[0] == [*get_args(ArtifactFormat)]
     assert get_args(options.EvaluationKindChoice) == get_args(EvaluationKind)
     assert get_args(options.RiskTierChoice) == get_args(RiskTier)
+    assert get_args(options.StrategyChoice) == get_args(StrategyType) == tuple(STEPS)
     assert get_args(storage_connection.FormChoice) == get_args(Form)
     assert get_args(local.DatabaseChoice) == get_args(DatabaseKind)
     assert fit._MOST_ACCELERATORS == MOST_ACCELERATORS
