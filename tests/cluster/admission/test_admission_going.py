@@ -232,6 +232,15 @@ CASES: Final[Mapping[str, Case]] = {
         body=lambda gate: altered(evaluation(gate, evaluator="admin"), {("metadata", "name"): "held"}),
         edits={"another note": {("metadata", "annotations", "x"): "y"}},
     ),
+    "modeldeployments": Case(
+        body=lambda gate: gatehouse(
+            "ModelDeployment",
+            gate,
+            {"modelRef": {"name": "granite"}, "versionRef": {"name": "granite-1"}, "servedName": "granite"},
+            name="held",
+        ),
+        edits={"in another's name": {("metadata", "annotations"): {"gatehouse.dev/deployed-by": "somebody"}}},
+    ),
     "vettedartifacts": Case(
         body=lambda _: altered(vetted("elsewhere/nothing"), {("metadata", "name"): f"held-{secrets.token_hex(4)}"}),
         edits={"another artifact": {("spec", "artifacts"): {EVIL: f"sha256:{'e' * 64}"}}},

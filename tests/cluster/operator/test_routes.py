@@ -115,6 +115,8 @@ def cluster(plane: RunningControlPlane, means: RouteMeans) -> Iterator[Cluster]:
                     "versionRef": {"name": "granite-1"},
                     "servedName": "granite",
                     "hostname": HOST,
+                    # The adapter is tried here. An operator would take away the route of the kind that it does not use.
+                    "paused": True,
                 },
             }
         )
