@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import requests
 from hypothesis import HealthCheck, Phase, settings
@@ -19,7 +20,7 @@ from gatehouse.server.app import App
 from gatehouse.server.listener import Listener
 from gatehouse.server.protocol import ConnectionLimits
 
-__all__ = ["FEW", "Door", "means_valid", "open_door"]
+__all__ = ["FEW", "Door", "means_valid", "open_door", "query_of_lists"]
 
 FEW = settings(
     max_examples=5,
@@ -47,6 +48,16 @@ class Door:
 def means_valid(case: Case) -> bool:
     """Whether the data of a case is meant to be valid."""
     return case.meta is not None and case.meta.generation.mode is GenerationMode.POSITIVE
+
+
+def query_of_lists(case: Case, *, filters: Sequence[str]) -> dict[str, Any]:
+    """The query of a case with what OpenAPI cannot say: tokens come from lists, and a filter has a grammar."""
+    query: dict[str, Any] = dict(case.query or {})
+    if "nextPageToken" in query:
+        query["nextPageToken"] = ""
+    if "filterQuery" in query:
+        query["filterQuery"] = filters[len(query["filterQuery"]) % len(filters)]
+    return query
 
 
 @contextmanager

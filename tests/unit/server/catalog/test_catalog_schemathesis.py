@@ -19,7 +19,7 @@ from gatehouse.domain.version.shown import ShownDecision
 from gatehouse.server.app import App
 from gatehouse.server.catalog.openapi import CATALOG_VERSIONS, catalog_document
 from unit.server.catalog.catalogs import TOKEN, fill, open_catalog
-from unit.server.described import FEW, Door, means_valid, open_door
+from unit.server.described import FEW, Door, means_valid, open_door, query_of_lists
 
 FILTERS = ("", "name = 'granite/v1'", "tasks IN ('text-generation') AND id > 0", "artifacts.x.double_value > 0.5")
 NAMES = ("granite/v1", "granite/v2", "granite/v3", "granite/v9")
@@ -59,12 +59,7 @@ def expressible(case: Case) -> None:
     """Replaces what is valid by the description, and yet means nothing to this catalog."""
     if not means_valid(case):
         return
-    query: dict[str, Any] = dict(case.query or {})
-    if "nextPageToken" in query:
-        query["nextPageToken"] = ""
-    if "filterQuery" in query:
-        query["filterQuery"] = FILTERS[len(query["filterQuery"]) % len(FILTERS)]
-    case.query = query
+    case.query = query_of_lists(case, filters=FILTERS)
     named: dict[str, Any] = dict(case.path_parameters or {})
     if "model_name" in named:
         name = NAMES[len(named["model_name"]) % len(NAMES)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import schemathesis
@@ -17,7 +16,7 @@ from schemathesis import Case
 from gatehouse.server.app import App
 from gatehouse.server.kubeflow.members import API_VERSIONS
 from gatehouse.server.kubeflow.openapi import openapi_document
-from unit.server.described import FEW, Door, means_valid, open_door
+from unit.server.described import FEW, Door, means_valid, open_door, query_of_lists
 from unit.server.kubeflow.served import TOKEN, served
 
 FILTERS = ("", "name = 'a'", "state IN ('LIVE', 'ARCHIVED') AND id > 3", "a.double_value > 0.5 OR (b LIKE '%c%')")
@@ -44,11 +43,7 @@ def expressible(case: Case) -> None:
     """Replaces what is valid by the description, and yet means nothing to any server."""
     if not means_valid(case):
         return
-    query: dict[str, Any] = dict(case.query or {})
-    if "nextPageToken" in query:
-        query["nextPageToken"] = ""
-    if "filterQuery" in query:
-        query["filterQuery"] = FILTERS[len(query["filterQuery"]) % len(FILTERS)]
+    query = query_of_lists(case, filters=FILTERS)
     if case.operation.definition.raw["operationId"].startswith("find") and not query.get("externalId"):
         query["externalId"] = "x"
     case.query = query
