@@ -7,7 +7,7 @@ from typing import Any
 
 import worlds
 from gatehouse.api import GovernancePolicy, ModelApproval, ModelEvaluation
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.domain.serving.names import served_digest
 

@@ -12,7 +12,7 @@ from cluster.gated import take_back
 from cluster.rig import Operator, until
 from cluster.status import Manifest
 from cluster.world import API, World, make_world
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.kube import KubeClient

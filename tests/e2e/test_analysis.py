@@ -23,7 +23,7 @@ from cluster.rig import until
 from cluster.servers import available
 from gatehouse.api.deployment_analysis import DeploymentAnalysis
 from gatehouse.api.model_deployment import StepStatus
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.deployment.analysis import AnalysisPlan, measured, plan_analysis, query_finding
 from gatehouse.domain.deployment.answers import AnswerKind, QueryAnswer
 from gatehouse.domain.deployment.queries import AnalysisSubject

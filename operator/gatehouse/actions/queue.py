@@ -13,7 +13,7 @@ from gatehouse.actions.objects import ObjectSource
 from gatehouse.actions.snapshot import Snapshot, read_snapshot
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.api.registered_model import RiskTier
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.governance.approvals import ApprovalCount, count_approvals
 from gatehouse.domain.governance.eligibility import decision_finding, digest_of
 

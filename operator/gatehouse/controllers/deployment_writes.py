@@ -7,7 +7,7 @@ from typing import Any
 
 from gatehouse.api.model_deployment import ModelDeployment, RouteStatus, ServiceStatus
 from gatehouse.controllers.ports import EventRecorder, RouteWriter, ServingCluster
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.deployment.facts import DeploymentFacts
 from gatehouse.domain.deployment.plan import DeploymentDecision, written
 from gatehouse.domain.deployment.revision import runtime_object, service_object

@@ -15,7 +15,7 @@ from cluster.rig import Operator, until
 from cluster.servers import FaultyStore
 from cluster.status import Manifest, condition
 from cluster.world import API, MINIATURE, World, make_world
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.objects import namespace as namespace_manifest
 from gatehouse_local.s3 import S3Endpoint

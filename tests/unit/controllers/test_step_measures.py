@@ -12,7 +12,7 @@ import pytest
 from gatehouse.api.model_deployment import StepStatus
 from gatehouse.controllers.step_measures import StepMeasures
 from gatehouse.controllers.step_questions import StepQuestions
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.deployment.answers import QueryAnswer
 from gatehouse.domain.deployment.facts import StepMeasurement

@@ -13,7 +13,7 @@ from gatehouse.api.deployment_analysis import DeploymentAnalysis
 from gatehouse.api.model_deployment import StepStatus
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.step_questions import StepQuestions
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.deployment.analysis import AnalysisPlan, due_after, measured, plan_analysis
 from gatehouse.domain.deployment.queries import AnalysisSubject

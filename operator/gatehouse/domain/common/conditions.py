@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from gatehouse.api.meta import Condition
+from gatehouse.domain.common.clocks import timestamp
 
 __all__ = [
     "MESSAGE_LIMIT",
@@ -23,7 +24,6 @@ __all__ = [
     "ConditionState",
     "find",
     "merge",
-    "timestamp",
 ]
 
 READY: Final = "Ready"
@@ -76,8 +76,3 @@ def _condition(known: Condition | None, state: ConditionState, *, generation: in
 def find(conditions: Iterable[Condition], type_: str) -> Condition | None:
     """The condition of a type."""
     return next((condition for condition in conditions if condition.type == type_), None)
-
-
-def timestamp(at: datetime) -> str:
-    """RFC 3339 in whole seconds, as Kubernetes writes it."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_registry import ModelRegistry, ModelRegistrySpec
+from gatehouse.domain.common.clocks import read_timestamp
 from gatehouse.domain.common.conditions import READY, ConditionState, find
 from gatehouse.domain.common.readable import Unreadable, member
 
@@ -72,7 +73,7 @@ def derived_registry(body: Mapping[str, Any], *, now: datetime) -> dict[str, Any
     otherwise.
     """
     named = named_database(body)
-    created = _time(member(body, "metadata", "creationTimestamp"))
+    created = read_timestamp(member(body, "metadata", "creationTimestamp"))
     if named is None or created is None or now - created < PATIENCE:
         return None
     secrets = {"passwordSecret": "passwordSecret", "caSecret": "sslRootCertificateSecret"}
@@ -101,13 +102,6 @@ def derived_registry(body: Mapping[str, Any], *, now: datetime) -> dict[str, Any
 def _secret(reference: object) -> dict[str, str] | None:
     name, key = member(reference, "name"), member(reference, "key")
     return {"name": str(name), "key": str(key)} if _is_name(name) and _is_name(key) else None
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        return datetime.strptime(str(value), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def availability(body: Mapping[str, Any], registry: ModelRegistry | Unreadable | None) -> ConditionState:

@@ -17,7 +17,7 @@ import orjson
 
 from gatehouse.api.deployment_analysis import AnalysisMetric, DeploymentAnalysis
 from gatehouse.api.model_deployment import MetricStatus, StepStatus, StepVerdict
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.deployment.answers import QueryAnswer, no_answer

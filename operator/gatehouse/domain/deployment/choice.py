@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from gatehouse.api.model_deployment import ANNOTATION_ROLLBACK_TO, RollbackRefusal, RollbackStatus
 from gatehouse.domain.audit.records import UNKNOWN_ACTOR
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.deployment.actors import deployer, requester
 from gatehouse.domain.deployment.facts import DeploymentFacts, RollbackRequest

@@ -18,13 +18,11 @@ from gatehouse.api.model_deployment import (
     RollbackStatus,
     ServiceStatus,
 )
-from gatehouse.domain.common.clocks import lies_ahead
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import lies_ahead, moment, timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.deployment.choice import Choice
 from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts, RollbackRequest
 from gatehouse.domain.deployment.history import entered, kept, resolved
-from gatehouse.domain.deployment.moments import moment
 from gatehouse.domain.deployment.revision import RevisionKey
 from gatehouse.domain.deployment.route import RouteMethod
 

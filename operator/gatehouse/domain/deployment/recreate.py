@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from gatehouse.api.model_deployment import DeploymentPhase, RollbackStatus
 from gatehouse.domain.audit.records import SYSTEM_ACTOR
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import moment, timestamp
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.deployment.choice import Choice, newest_good
 from gatehouse.domain.deployment.facts import DeploymentFacts
@@ -20,7 +20,6 @@ from gatehouse.domain.deployment.findings import (
     unavailable,
 )
 from gatehouse.domain.deployment.history import kept
-from gatehouse.domain.deployment.moments import moment
 from gatehouse.domain.deployment.plan import (
     LOOK_AGAIN,
     REFUSED_AGAIN,

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from gatehouse.api.model_deployment import ModelDeployment
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.deployment.revision import LABEL_DEPLOYMENT, owner_reference

@@ -21,7 +21,7 @@ from gatehouse.api.model_deployment import (
 )
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.audit.records import SYSTEM_ACTOR
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import moment, timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.deployment.choice import Choice, barred, newest_good
@@ -38,7 +38,6 @@ from gatehouse.domain.deployment.findings import (
     warming,
 )
 from gatehouse.domain.deployment.history import kept, resolved
-from gatehouse.domain.deployment.moments import moment
 from gatehouse.domain.deployment.plan import (
     LOOK_AGAIN,
     DeploymentDecision,

@@ -10,12 +10,11 @@ from typing import Final, Literal
 
 from gatehouse.api.deployment_strategy import DeploymentStep
 from gatehouse.api.model_deployment import ANNOTATION_RESUME, CanaryStatus, StepStatus
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import moment, timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.deployment.facts import DeploymentFacts
 from gatehouse.domain.deployment.findings import analysis_failed, at_step, inconclusive, paused_at
-from gatehouse.domain.deployment.moments import moment
 from gatehouse.domain.deployment.revision import RevisionKey
 
 __all__ = ["LAST", "StepProgress", "stepped"]

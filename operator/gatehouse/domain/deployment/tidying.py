@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from gatehouse.api.model_deployment import MOST_SERVICES, RetiredStatus
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import moment, timestamp
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts
-from gatehouse.domain.deployment.moments import moment
 from gatehouse.domain.deployment.plan import LOOK_AGAIN, PUT_BACK_AFTER, DeploymentDecision
 from gatehouse.domain.deployment.route import KnownRoute, shares_of
 from gatehouse.domain.deployment.split import GIVEN_UP_AFTER

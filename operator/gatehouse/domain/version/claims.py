@@ -9,7 +9,7 @@ from typing import Final
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.admission.contest import Contest, Objection, VersionStanding
 from gatehouse.domain.artifact.values import ArtifactRecord
-from gatehouse.domain.common.clocks import lies_ahead
+from gatehouse.domain.common.clocks import lies_ahead, read_timestamp, timestamp
 from gatehouse.domain.common.locations import folder_of
 from gatehouse.domain.version.facts import Facts
 from gatehouse.domain.version.gates import GateState, shut_gate
@@ -19,7 +19,6 @@ __all__ = ["UNCONTESTED", "claimed_at", "contest_gates", "objections", "refusals
 
 UNCONTESTED: Final = "Uncontested"
 CONTEST_RULE: Final = "its namespace registered the URI first, and no version of the artifact is refused"
-TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def claimed_at(facts: Facts) -> str:
@@ -37,7 +36,7 @@ def claimed_at(facts: Facts) -> str:
         for rival in facts.rivals
         if rival.claimed_at and rival.uri == uri and rival.namespace == metadata.namespace
     )
-    return min([status.claimed_at or since.astimezone(UTC).strftime(TIME), *shared])
+    return min([status.claimed_at or timestamp(since.astimezone(UTC)), *shared])
 
 
 def refusals(facts: Facts, artifact: GateState, stages: Sequence[Standing]) -> tuple[tuple[str, str], ...]:
@@ -117,11 +116,8 @@ def suspected_at(facts: Facts) -> datetime | None:
 
 def _judged_at(rival: VersionStanding, *, now: datetime) -> datetime | None:
     """When a rival was judged. None for a malformed time and one that lies ahead, which would cause endless checks."""
-    try:
-        at = datetime.strptime(rival.judged_at, TIME).replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return None if lies_ahead(at, now=now) else at
+    at = read_timestamp(rival.judged_at)
+    return None if at is None or lies_ahead(at, now=now) else at
 
 
 def _is_ambiguous(facts: Facts) -> bool:

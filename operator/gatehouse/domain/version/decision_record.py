@@ -10,7 +10,7 @@ import orjson
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.domain.audit.records import SYSTEM_ACTOR, UNKNOWN_ACTOR, FactChange, canonical
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.governance.eligibility import submitters
 from gatehouse.domain.governance.held import Held, held_under
 from gatehouse.domain.version.facts import Facts, Unmet

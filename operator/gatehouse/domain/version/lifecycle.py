@@ -23,7 +23,7 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.admission.contest import Objection
 from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, CheckProgress
 from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration

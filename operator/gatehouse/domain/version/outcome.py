@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from gatehouse.api.meta import Condition
-from gatehouse.domain.common.clocks import is_within
+from gatehouse.domain.common.clocks import is_within, moment
 from gatehouse.domain.common.conditions import (
     READY,
     RECONCILING,
@@ -105,11 +105,8 @@ def _began(before: Sequence[Condition]) -> datetime | None:
     reconciling = find(before, RECONCILING)
     if reconciling is None or reconciling.status != "True":
         return None
-    try:
-        return datetime.strptime(reconciling.last_transition_time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        # Another program wrote the condition: the length of the outage is unknown, and counts as too long.
-        return datetime.min.replace(tzinfo=UTC)
+    # Another program may have written the condition: the length of the outage is unknown then, and counts as too long.
+    return moment(reconciling.last_transition_time)
 
 
 def transition(

@@ -18,8 +18,8 @@ from gatehouse.api import KINDS
 from gatehouse.api.meta import Condition
 from gatehouse.domain.admission.contest import VersionStanding
 from gatehouse.domain.artifact.values import ArtifactRecord
-from gatehouse.domain.common.clocks import CLOCK_SKEW, is_within, lies_ahead
-from gatehouse.domain.common.conditions import READY, RECONCILING, ConditionState, find, merge, timestamp
+from gatehouse.domain.common.clocks import CLOCK_SKEW, is_within, lies_ahead, timestamp
+from gatehouse.domain.common.conditions import READY, RECONCILING, ConditionState, find, merge
 from gatehouse.domain.common.errors import Transient
 from gatehouse.domain.governance.evaluations import Results, counting
 from gatehouse.domain.version.claims import suspected_at

@@ -10,7 +10,8 @@ from typing import Any
 import worlds
 from gatehouse.api.model_deployment import ModelDeployment, ModelDeploymentStatus, ServiceStatus
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.domain.common.conditions import find, timestamp
+from gatehouse.domain.common.clocks import timestamp
+from gatehouse.domain.common.conditions import find
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.deployment.decision import decide, decide_refused
 from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts

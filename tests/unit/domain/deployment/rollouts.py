@@ -9,7 +9,8 @@ from typing import Any
 
 import worlds
 from gatehouse.api.model_deployment import ModelDeployment, ModelDeploymentStatus, RouteStatus, ServiceStatus
-from gatehouse.domain.common.conditions import find, timestamp
+from gatehouse.domain.common.clocks import timestamp
+from gatehouse.domain.common.conditions import find
 from gatehouse.domain.deployment.decision import decide
 from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts, StepMeasurement
 from gatehouse.domain.deployment.plan import DeploymentDecision

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gatehouse.api.deployment_analysis import DeploymentAnalysis
 from gatehouse.api.model_deployment import MetricStatus, StepStatus, StepVerdict
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.deployment.analysis import (
     AnalysisPlan,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.entries.measurements import MOST_MEASUREMENTS, MOST_METRICS, Estimate, Measurement
 from gatehouse.domain.version.facts import Registration, Unmet
 from gatehouse.domain.version.lifecycle import decide
