@@ -48,6 +48,7 @@ __all__ = [
     "RevisionStatus",
     "RollbackRefusal",
     "RollbackStatus",
+    "RouteMethod",
     "RouteStatus",
     "ServiceStatus",
     "StepStatus",
@@ -301,8 +302,11 @@ class RouteStatus(Struct):
     """Whether the API server kept another route than was written."""
 
 
+RouteMethod = Literal["None", "HTTPRoute", "Route"]
+
+
 class DeploymentMethod(Struct):
-    type: Literal["None", "HTTPRoute", "Route"]
+    type: RouteMethod
     """How requests are split between revisions. HTTPRoute: by the Gateway API. Route: by OpenShift's router. None:
     requests cannot be split, and one revision runs at a time."""
     reason: Sentence

@@ -8,7 +8,7 @@ from typing import Any, Final
 from gatehouse.api.model_deployment import ModelDeployment
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.deployment.facts import DeployedService
-from gatehouse.domain.deployment.revision import ANNOTATION_REVISION
+from gatehouse.domain.deployment.revision import ANNOTATION_REVISION, controlling_deployment
 from gatehouse.domain.serving.template import ANNOTATION_DIGEST
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.refs import Body, ObjectKey
@@ -22,7 +22,8 @@ _KEPT: Final = "deployed"
 
 def kept_of_deployed(body: Body) -> Mapping[str, Any]:
     """What is kept of a service that a deployment controls, beside what is kept of every service."""
-    owner, deployment = _controller(body)
+    controller = controlling_deployment(body)
+    owner, deployment = _text(member(controller, "uid")), _text(member(controller, "name"))
     if owner is None:
         return {}
     predictor = member(body, "spec", "predictor")
@@ -81,15 +82,6 @@ def deploying(service: Mapping[str, Any], caches: Caches) -> Iterable[ObjectKey]
     for name in {service["metadata"]["name"], *([owner] if isinstance(owner, str) else [])}:
         if caches[DEPLOYMENTS].get(namespace, name) is not None:
             yield ObjectKey(DEPLOYMENTS, namespace, name)
-
-
-def _controller(body: Body) -> tuple[str | None, str | None]:
-    """Uid and name of the deployment that controls a service."""
-    owners = member(body, "metadata", "ownerReferences")
-    for owner in owners if isinstance(owners, list) else ():
-        if member(owner, "kind") == ModelDeployment.info.kind and member(owner, "controller") is True:
-            return _text(member(owner, "uid")), _text(member(owner, "name"))
-    return None, None
 
 
 def _text(value: object) -> str | None:

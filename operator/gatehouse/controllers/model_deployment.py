@@ -64,7 +64,7 @@ from gatehouse.domain.common.locations import duration
 from gatehouse.domain.common.readable import Unreadable
 from gatehouse.domain.deployment.decision import decide, decide_refused
 from gatehouse.domain.deployment.facts import DeploymentFacts, key_of
-from gatehouse.domain.deployment.plan import DeploymentDecision
+from gatehouse.domain.deployment.plan import DeploymentDecision, soonest
 from gatehouse.domain.deployment.revision import (
     RevisionKey,
     candidate,
@@ -143,7 +143,7 @@ class ModelDeploymentController:
         made = deployment_status(facts, decision, service=service, route=route)
         status = await self._record(resource, made)
         owed = next(owed_facts(resource, status, now=facts.now), None) is not None
-        return Result(status=status, requeue=_requeue(_soonest(decision.again, RECORD_AGAIN if owed else None)))
+        return Result(status=status, requeue=_requeue(soonest(decision.again, RECORD_AGAIN if owed else None)))
 
     async def gone(self, namespace: str, name: str) -> None:
         """Kubernetes deletes the services, the route and the revisions with their owner."""
@@ -304,10 +304,6 @@ def _gone(key: RevisionKey, why: str) -> Finding:
         expected=f"the template {key.template_digest}",
         remedy="name another revision, or deploy the version again",
     )
-
-
-def _soonest(*times: timedelta | None) -> timedelta | None:
-    return min((time for time in times if time is not None), default=None)
 
 
 def _requeue(again: timedelta | None) -> Requeue:

@@ -16,18 +16,18 @@ from typing import Any, Final
 
 import orjson
 
-from gatehouse.api.model_deployment import ModelDeployment
+from gatehouse.api.model_deployment import ModelDeployment, RouteMethod
 from gatehouse.api.wire import WireDeployment
 from gatehouse.controllers.indexes import BY_HOSTNAME
 from gatehouse.controllers.ports import ObjectName, ObjectReader, ServedKinds
 from gatehouse.domain.common.readable import member
+from gatehouse.domain.deployment.revision import controlling_deployment
 from gatehouse.domain.deployment.route import (
     ROUTE_ANNOTATIONS,
     DeployedRoute,
     HostClaim,
     KnownRoute,
     RouteMeans,
-    RouteMethod,
     RouteParent,
     deployed_route,
     hostname_finding,
@@ -128,9 +128,10 @@ def kept_of_route(body: Body) -> Body:
     """The members of a route that the operator reads."""
     metadata: Mapping[str, Any] = body["metadata"]
     kept = {name: value for name, value in metadata.items() if name in _METADATA and name != "labels"}
-    owner = _controller(metadata)
+    owner = controlling_deployment(body)
     if owner is None:
         return {"metadata": kept}
+    reference = {name: member(owner, name) for name in ("kind", "controller", "uid")}
     annotations = member(metadata, "annotations")
     said = {name: member(annotations, name) for name in ROUTE_ANNOTATIONS}
     return {
@@ -138,20 +139,11 @@ def kept_of_route(body: Body) -> Body:
             **kept,
             "labels": metadata.get("labels") or {},
             "annotations": {name: value for name, value in said.items() if value is not None},
-            "ownerReferences": [owner],
+            "ownerReferences": [reference],
         },
         "spec": _bounded(_without_keys(body.get("spec"))),
         "status": _bounded(body.get("status")),
     }
-
-
-def _controller(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The deployment that controls a route."""
-    owners = metadata.get("ownerReferences")
-    for owner in owners if isinstance(owners, list) else ():
-        if member(owner, "kind") == ModelDeployment.info.kind and member(owner, "controller") is True:
-            return {"kind": ModelDeployment.info.kind, "controller": True, "uid": member(owner, "uid")}
-    return None
 
 
 def _without_keys(spec: object) -> object:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gatehouse.api.model_deployment import ANNOTATION_ROLLBACK_TO, RollbackRefusal, RollbackStatus
-from gatehouse.domain.audit.records import UNKNOWN_ACTOR
+from gatehouse.api.model_deployment import ANNOTATION_ROLLBACK_TO, LONGEST_REASON, RollbackRefusal, RollbackStatus
+from gatehouse.domain.audit.records import SYSTEM_ACTOR, UNKNOWN_ACTOR
 from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.deployment.actors import deployer, requester
@@ -14,7 +14,7 @@ from gatehouse.domain.deployment.findings import no_template, unknown_revision
 from gatehouse.domain.deployment.revision import RevisionKey
 from gatehouse.domain.deployment.standing import sentence, shut_gate, version_gate
 
-__all__ = ["Choice", "barred", "choose", "in_force", "newest_good"]
+__all__ = ["Choice", "barred", "choose", "in_force", "newest_good", "own_rollback"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ def choose(facts: DeploymentFacts) -> Choice:
         asked = _asked(facts, handled)
         if isinstance(asked, Choice):
             return asked
-        refusal = RollbackRefusal(reason=asked.reason, message=sentence(asked)[:1024])
+        refusal = RollbackRefusal(reason=asked.reason, message=sentence(asked)[:LONGEST_REASON])
     elif not _has_request(facts):
         refusal = None
     noted = Choice(refusal=refusal, handled=handled, retried=facts.retried)
@@ -134,6 +134,20 @@ def in_force(facts: DeploymentFacts) -> RollbackStatus | None:
     if rollback is None or facts.retried or rollback.version != facts.deployment.spec.version_ref.name:
         return None
     return rollback
+
+
+def own_rollback(
+    facts: DeploymentFacts, choice: Choice, failed: RevisionKey, *, to: RevisionKey, reason: str
+) -> RollbackStatus:
+    """A rollback that the operator decides. A rollback in force keeps the version that it is about."""
+    return RollbackStatus(
+        version=failed.version if choice.rollback is None else choice.rollback.version,
+        from_=failed.name,
+        to=to.name,
+        at=timestamp(facts.now),
+        reason=reason[:LONGEST_REASON],
+        actor=SYSTEM_ACTOR,
+    )
 
 
 def _has_request(facts: DeploymentFacts) -> bool:

@@ -16,6 +16,7 @@ from gatehouse.api.model_deployment import (
     RetiredStatus,
     RollbackRefusal,
     RollbackStatus,
+    RouteMethod,
     ServiceStatus,
 )
 from gatehouse.domain.common.clocks import lies_ahead, moment, timestamp
@@ -24,7 +25,6 @@ from gatehouse.domain.deployment.choice import Choice
 from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts, RollbackRequest
 from gatehouse.domain.deployment.history import entered, kept, resolved
 from gatehouse.domain.deployment.revision import RevisionKey
-from gatehouse.domain.deployment.route import RouteMethod
 
 __all__ = [
     "LOOK_AGAIN",
@@ -37,8 +37,10 @@ __all__ = [
     "is_entered",
     "is_healthy",
     "noted",
+    "put_back",
     "put_back_waits",
     "settled",
+    "soonest",
     "watching",
     "written",
 ]
@@ -141,6 +143,21 @@ def applied(
         history=history,
         again=LOOK_AGAIN,
     )
+
+
+def put_back(facts: DeploymentFacts, decision: DeploymentDecision, *, service: str) -> DeploymentDecision:
+    """Writes the target of the decision over another writer's edit of a service.
+
+    Revisions are deleted in a step that writes nothing else.
+    """
+    history = tuple(facts.status.history) if decision.prune else decision.history
+    again = decision.again or LOOK_AGAIN
+    return replace(decision, write="PutBack", service=service, history=history, prune=(), again=again)
+
+
+def soonest(*times: timedelta | None) -> timedelta | None:
+    """The least of the times to wait; None where there is nothing to wait for."""
+    return min((time for time in times if time is not None), default=None)
 
 
 # Parts of the facts

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from gatehouse.api.model_deployment import DeploymentPhase, RollbackStatus
-from gatehouse.domain.audit.records import SYSTEM_ACTOR
-from gatehouse.domain.common.clocks import moment, timestamp
+from gatehouse.api.model_deployment import DeploymentPhase
+from gatehouse.domain.common.clocks import moment
 from gatehouse.domain.common.locations import duration
-from gatehouse.domain.deployment.choice import Choice, newest_good
+from gatehouse.domain.deployment.choice import Choice, newest_good, own_rollback
 from gatehouse.domain.deployment.facts import DeploymentFacts
 from gatehouse.domain.deployment.findings import (
     late,
@@ -29,6 +28,7 @@ from gatehouse.domain.deployment.plan import (
     is_entered,
     is_healthy,
     noted,
+    put_back,
     put_back_waits,
     settled,
     watching,
@@ -70,16 +70,7 @@ def _put_back(facts: DeploymentFacts, decision: DeploymentDecision) -> Deploymen
     waits = timedelta(0) if facts.main is None else put_back_waits(facts, facts.main)
     if waits:
         return replace(seen, again=waits)
-    # Revisions are deleted in a step that writes nothing else.
-    history = seen.history if not seen.prune else tuple(facts.status.history)
-    return replace(
-        seen,
-        write="PutBack",
-        service=decision.main,
-        history=history,
-        prune=(),
-        again=seen.again or LOOK_AGAIN,
-    )
+    return put_back(facts, seen, service=decision.main)
 
 
 def watched(facts: DeploymentFacts, decision: DeploymentDecision) -> DeploymentDecision:
@@ -134,15 +125,7 @@ def missed_deadline(facts: DeploymentFacts, choice: Choice) -> DeploymentDecisio
     if good is None:
         return replace(failed, finding=nothing_good(told))
     reason = f"{running.name} was not available within {facts.deployment.spec.progress_deadline}"
-    in_force = choice.rollback
-    rollback = RollbackStatus(
-        version=running.version if in_force is None else in_force.version,
-        from_=running.name,
-        to=good.name,
-        at=timestamp(facts.now),
-        reason=reason,
-        actor=SYSTEM_ACTOR,
-    )
+    rollback = own_rollback(facts, choice, running, to=good, reason=reason)
     # The intent goes first: an operator that is stopped after it wrote the service must not take this for a promotion.
     return replace(
         failed, phase="RollingBack", finding=rolled_back(rollback), person=False, rollback=rollback, again=timedelta(0)

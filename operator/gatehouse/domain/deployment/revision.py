@@ -32,6 +32,7 @@ __all__ = [
     "ANNOTATION_REVISION",
     "RevisionKey",
     "candidate",
+    "controlling_deployment",
     "name_finding",
     "owner_reference",
     "read_revision",
@@ -236,3 +237,12 @@ def owner_reference(owner: ObjectMeta) -> dict[str, Any]:
         "controller": True,
         "blockOwnerDeletion": False,
     }
+
+
+def controlling_deployment(body: object) -> Mapping[str, Any] | None:
+    """The reference to the deployment that controls an object; None where no deployment does."""
+    owners = member(body, "metadata", "ownerReferences")
+    for owner in owners if isinstance(owners, list) else ():
+        if member(owner, "kind") == ModelDeployment.info.kind and member(owner, "controller") is True:
+            return dict(owner)
+    return None

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from gatehouse.api.model_deployment import ModelDeployment
+from gatehouse.api.model_deployment import ModelDeployment, RouteMethod
 from gatehouse.domain.common.clocks import timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.readable import member
-from gatehouse.domain.deployment.revision import LABEL_DEPLOYMENT, owner_reference
+from gatehouse.domain.deployment.revision import LABEL_DEPLOYMENT, controlling_deployment, owner_reference
 from gatehouse.domain.deployment.rollout import deployment_of
 from gatehouse.domain.serving.names import label_value
 from gatehouse.domain.serving.template import MANAGED_BY
@@ -31,7 +31,6 @@ __all__ = [
     "HostClaim",
     "KnownRoute",
     "RouteMeans",
-    "RouteMethod",
     "RouteParent",
     "altered_finding",
     "deployed_route",
@@ -42,7 +41,6 @@ __all__ = [
     "shares_of",
 ]
 
-RouteMethod = Literal["None", "HTTPRoute", "Route"]
 
 ROUTE_ANNOTATIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -400,12 +398,8 @@ def deployed_route(
 
 
 def _owned(body: object, deployment: ModelDeployment) -> bool:
-    return any(
-        member(owner, "controller") is True
-        and member(owner, "kind") == ModelDeployment.info.kind
-        and member(owner, "uid") == deployment.metadata.uid
-        for owner in _list(member(body, "metadata", "ownerReferences"))
-    )
+    owner = controlling_deployment(body)
+    return owner is not None and member(owner, "uid") == deployment.metadata.uid
 
 
 def _is_exact(

@@ -17,14 +17,12 @@ from gatehouse.api.model_deployment import (
     DeploymentPhase,
     Outcome,
     RetiredStatus,
-    RollbackStatus,
 )
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.domain.audit.records import SYSTEM_ACTOR
 from gatehouse.domain.common.clocks import moment, timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
-from gatehouse.domain.deployment.choice import Choice, barred, newest_good
+from gatehouse.domain.deployment.choice import Choice, barred, newest_good, own_rollback
 from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts
 from gatehouse.domain.deployment.findings import (
     CHECKING_QUERIES,
@@ -45,6 +43,7 @@ from gatehouse.domain.deployment.plan import (
     edited,
     is_healthy,
     noted,
+    put_back,
     put_back_waits,
 )
 from gatehouse.domain.deployment.recreate import held, watched
@@ -96,15 +95,7 @@ def _failing(facts: DeploymentFacts, choice: Choice, decision: DeploymentDecisio
     good = newest_good(facts, but=coming)
     if good is None:
         return replace(decision, phase="Degraded", finding=nothing_good(failure), person=True, target=facts.running)
-    in_force = choice.rollback
-    rollback = RollbackStatus(
-        version=coming.version if in_force is None else in_force.version,
-        from_=coming.name,
-        to=good.name,
-        at=timestamp(facts.now),
-        reason=sentence(failure)[:1024],
-        actor=SYSTEM_ACTOR,
-    )
+    rollback = own_rollback(facts, choice, coming, to=good, reason=sentence(failure))
     given_up = _given_up(facts, replace(decision, rollback=rollback), outcome="RolledBack" if gate else "Failed")
     return replace(given_up, phase="RollingBack", finding=rolled_back(rollback))
 
@@ -309,16 +300,7 @@ def _put_back(facts: DeploymentFacts, decision: DeploymentDecision) -> Deploymen
         if service is None or key is None or not edited(facts, service, key):
             continue
         if barred(facts, key, key.name) is None and not put_back_waits(facts, service):
-            # Revisions are deleted in a step that writes nothing else.
-            decision = replace(decision, history=tuple(facts.status.history)) if decision.prune else decision
-            return replace(
-                decision,
-                write="PutBack",
-                service=service.name,
-                target=key,
-                prune=(),
-                again=decision.again or LOOK_AGAIN,
-            )
+            return put_back(facts, replace(decision, target=key), service=service.name)
     return decision
 
 

@@ -11,7 +11,7 @@ from gatehouse.api.model_deployment import MOST_SERVICES, RetiredStatus
 from gatehouse.domain.common.clocks import moment, timestamp
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts
-from gatehouse.domain.deployment.plan import LOOK_AGAIN, PUT_BACK_AFTER, DeploymentDecision
+from gatehouse.domain.deployment.plan import LOOK_AGAIN, PUT_BACK_AFTER, DeploymentDecision, soonest
 from gatehouse.domain.deployment.route import KnownRoute, shares_of
 from gatehouse.domain.deployment.split import GIVEN_UP_AFTER
 
@@ -50,7 +50,7 @@ def tidied(facts: DeploymentFacts, decision: DeploymentDecision) -> DeploymentDe
         delete=tuple(gone),
         retired=kept,
         stale=routing.stale,
-        again=_soonest(decision.again, *waits),
+        again=soonest(decision.again, *waits),
     )
 
 
@@ -110,7 +110,7 @@ def _routed(
         at = moment(last.written_at)
         waits = PUT_BACK_AFTER - (facts.now - at) if at <= facts.now else timedelta(0)
         if last.altered or waits > timedelta(0):
-            return decision if last.altered else replace(decision, again=_soonest(decision.again, waits))
+            return decision if last.altered else replace(decision, again=soonest(decision.again, waits))
     if decision.write is not None:
         return replace(decision, again=timedelta(0))
     return replace(decision, weights=wanted, again=decision.again or LOOK_AGAIN)
@@ -126,7 +126,3 @@ def _is_free(facts: DeploymentFacts, routing: KnownRoute, name: str) -> bool:
     if name not in facts.own:
         return False
     return route is None or not route.owned or (name not in route.weights and route.accepted)
-
-
-def _soonest(*times: timedelta | None) -> timedelta | None:
-    return min((time for time in times if time is not None), default=None)
