@@ -9,7 +9,7 @@ from typing import Any, Final
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
 from gatehouse.cluster.errors import to_reconcile_error
-from gatehouse.cluster.writer import FIELD_MANAGER
+from gatehouse.cluster.writer import FIELD_MANAGER, replace_status
 
 __all__ = ["REGISTRIES", "KubernetesOpenDataHub"]
 
@@ -69,21 +69,8 @@ class KubernetesOpenDataHub:
         :raises ReconcileError: another client changed the object, the API server refuses, or does not answer.
         """
         metadata = body["metadata"]
-        patch = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
-            {"op": "add", "path": "/status", "value": status},
-        ]
         try:
-            await self._fenced.patch(
-                REGISTRIES,
-                metadata["namespace"],
-                metadata["name"],
-                patch,
-                kind="application/json-patch+json",
-                subresource="status",
-                params={"fieldManager": FIELD_MANAGER},
-                metadata_only=True,
-            )
+            await replace_status(self._fenced, REGISTRIES, body, status)
         except ClusterError as error:
             doing = f"writing the status of {REGISTRIES} {metadata['namespace']}/{metadata['name']}"
             raise to_reconcile_error(error, doing=doing) from error

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
+from gatehouse.cluster.deletion import delete_same
 from gatehouse.cluster.errors import LONGEST_REFUSAL, is_denial, to_reconcile_error
 from gatehouse.cluster.writer import FIELD_MANAGER
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Superseded, Waiting
@@ -53,11 +54,7 @@ class KubernetesRoutes:
 
     async def delete_route(self, namespace: str, name: str, *, method: str, uid: str) -> None:
         """Deletes the route if it exists and has this uid. Raises ``Transient``."""
-        try:
-            await self._client.delete(_PLURALS[method], namespace, name, preconditions={"uid": uid})
-        except ClusterError as error:
-            if not (isinstance(error, ApiError) and error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}):
-                raise to_reconcile_error(error, doing=f"deleting the {method} {namespace}/{name}") from error
+        await delete_same(self._client, _PLURALS[method], namespace, name, uid=uid)
 
 
 def _reconcile_error(error: ClusterError, *, doing: str, exists: bool) -> ReconcileError:

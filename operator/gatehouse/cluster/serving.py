@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
+from gatehouse.cluster.deletion import delete_same
 from gatehouse.cluster.errors import LONGEST_REFUSAL, is_denial, to_reconcile_error
 from gatehouse.cluster.writer import FIELD_MANAGER
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Superseded, Waiting
@@ -78,11 +79,7 @@ class KubernetesServing:
 
     async def delete_service(self, namespace: str, name: str, *, uid: str) -> None:
         """Deletes the InferenceService if it exists and has this uid. Raises ``Transient``."""
-        try:
-            await self._client.delete(_SERVICES, namespace, name, preconditions={"uid": uid})
-        except ClusterError as error:
-            if not (isinstance(error, ApiError) and error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}):
-                raise to_reconcile_error(error, doing=f"deleting {_SERVICES} {namespace}/{name}") from error
+        await delete_same(self._client, _SERVICES, namespace, name, uid=uid)
 
     async def _apply(self, plural: str, namespace: str, body: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
         name = body["metadata"]["name"]

@@ -13,7 +13,7 @@ from gatehouse.domain.audit.records import SYSTEM_ACTOR
 from gatehouse.domain.common.errors import Stalled, Superseded, Transient
 from gatehouse.domain.common.revision import Revision
 
-__all__ = ["FIELD_MANAGER", "KubernetesWriter"]
+__all__ = ["FIELD_MANAGER", "KubernetesWriter", "replace_status"]
 
 FIELD_MANAGER: Final = SYSTEM_ACTOR
 VETTED_ARTIFACTS: Final = VettedArtifacts.info.plural
@@ -49,21 +49,8 @@ class KubernetesWriter:
         :raises Transient: another client changed the object, or the API server does not answer.
         """
         metadata = body["metadata"]
-        patch = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
-            {"op": "add", "path": "/status", "value": status},
-        ]
         try:
-            answer = await self._client.patch(
-                kind,
-                metadata.get("namespace", ""),
-                metadata["name"],
-                patch,
-                kind="application/json-patch+json",
-                subresource="status",
-                params={"fieldManager": FIELD_MANAGER},
-                metadata_only=True,
-            )
+            answer = await replace_status(self._client, kind, body, status)
         except ApiError as error:
             if error.status == 404:
                 return
@@ -226,6 +213,27 @@ class KubernetesWriter:
                 raise to_reconcile_error(error, doing=f"deleting the template {namespace}/{name}") from error
         except ClusterError as error:
             raise to_reconcile_error(error, doing=f"deleting the template {namespace}/{name}") from error
+
+
+async def replace_status(
+    client: ApiClient, plural: str, body: Mapping[str, Any], status: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Replaces the status of an object that is unchanged since it was read; its new metadata. Raises ClusterError."""
+    metadata = body["metadata"]
+    patch = [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+        {"op": "add", "path": "/status", "value": status},
+    ]
+    return await client.patch(
+        plural,
+        metadata.get("namespace", ""),
+        metadata["name"],
+        patch,
+        kind="application/json-patch+json",
+        subresource="status",
+        params={"fieldManager": FIELD_MANAGER},
+        metadata_only=True,
+    )
 
 
 def _check_owner(current: Mapping[str, Any], reference: Mapping[str, Any]) -> None:

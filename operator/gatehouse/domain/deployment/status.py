@@ -19,6 +19,7 @@ from gatehouse.domain.deployment.facts import DeploymentFacts
 from gatehouse.domain.deployment.history import last_good
 from gatehouse.domain.deployment.plan import DeploymentDecision
 from gatehouse.domain.deployment.revision import RevisionKey
+from gatehouse.domain.deployment.route import altered_finding
 from gatehouse.domain.deployment.standing import sentence, shut_gate, version_gate
 
 __all__ = [
@@ -161,6 +162,11 @@ def _split(facts: DeploymentFacts, decision: DeploymentDecision) -> Iterator[Con
     shares = ", ".join(f"{name} {weight} %" for name, weight in sorted(route.weights.items()) if weight)
     if route.owned and route.exact and route.accepted:
         yield ConditionState(TRAFFIC_SPLIT, "True", "Accepted", shares)
+        return
+    kept = facts.status.route
+    altered = altered_finding(route, facts.deployment, routing.means) if kept is not None and kept.altered else None
+    if altered is not None:
+        yield ConditionState(TRAFFIC_SPLIT, "False", altered.reason, sentence(altered))
         return
     reason = "RouteAltered" if route.owned and not route.exact else "NotAccepted"
     yield ConditionState(TRAFFIC_SPLIT, "False", reason, f"{route.told or 'the route is not the one that was written'}")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatehouse.api.model_deployment import StepStatus
+from gatehouse.domain.common.conditions import find
 from gatehouse.domain.deployment.facts import StepMeasurement
 from gatehouse.domain.deployment.route import RouteMeans
 from unit.domain.deployment.deployments import ready
@@ -282,6 +283,22 @@ def test_edits_of_services_and_of_the_route_are_put_back() -> None:
     made.wait(seconds=11)
     made.settle()
     assert made.writes[before:] == ["route"]
+
+
+def test_a_route_that_the_api_server_keeps_otherwise_is_said_with_the_way_out() -> None:
+    made = coming()
+    assert made.route is not None
+    assert made.status.route is not None
+    made.route = replace(made.route, exact=False)
+    kept = made.status.route.model_copy(update={"altered": True})
+    made.deployment = made.deployment.model_copy(update={"status": made.status.model_copy(update={"route": kept})})
+    before = len(made.writes)
+    made.settle()
+    assert len(made.writes) == before, "to write the route again would change nothing"
+    assert made.condition("TrafficSplit") == ("False", "RouteAltered")
+    said = find(made.status.conditions, "TrafficSplit")
+    assert said is not None
+    assert "update the Gateway API" in said.message
 
 
 def test_a_deleted_stable_service_is_made_again_in_mid_canary() -> None:
