@@ -41,7 +41,7 @@ from gatehouse.registry.tables import artifact_files, history, model_versions, r
 NOW = datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
 OTHER_DIGEST = "sha256:" + "b" * 64
-LIMITS = DatabaseLimits(connect=5, statement=10, lock=2, silence=5)
+LIMITS = DatabaseLimits(connect=5, statement=10, lock=2, silence=5, idle=3)
 
 
 @dataclass

@@ -46,12 +46,17 @@ class DatabaseUrlError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseLimits:
-    """Time limits in seconds: for connecting, one statement, waiting for a lock, and silence of the server."""
+    """Time limits in seconds: for connecting, one statement, waiting for a lock, and silence of the server.
+
+    ``idle`` is the silence of the client within a transaction after which the server rolls the transaction back. A
+    process that is stopped, or whose node is cut off, otherwise keeps its locks, and the next leader waits for them.
+    """
 
     connect: int = 5
     statement: int = 30
     lock: int = 10
     silence: int = 45
+    idle: int = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

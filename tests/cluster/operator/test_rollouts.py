@@ -19,6 +19,8 @@ HOST = "chat.apps.example"
 PAUSE: dict[str, Any] = {"pause": {}}
 CANARY: dict[str, Any] = {"type": "Canary", "steps": [{"setWeight": 10}, PAUSE, {"setWeight": 50}, PAUSE]}
 PREVIEW: dict[str, Any] = {"type": "BlueGreen", "steps": [PAUSE], "scaleDownDelay": "1h"}
+WRITTEN = {"modeldeployments", "inferenceservices", "servingruntimes", "httproutes", "controllerrevisions"}
+"""The kinds that a deployment writes. A sweep tells the registry what runs, whenever its time comes."""
 ROUTES = ("/apis/gateway.networking.k8s.io/v1", "httproutes")
 
 
@@ -96,9 +98,9 @@ def test_a_canary_is_brought_in_by_steps_and_each_step_writes_once(deployed: Spl
     assert deployed.shares() == {"granite-1": 50, "granite-2": 50}
     deployed.operator.wait_idle()
     writes = deployed.operator.metrics().since(before)
-    others = {key: count for key, count in writes.items() if key.split()[-1] not in {"store", "events"}}
-    assert others == {"patch httproutes": 1, "patch modeldeployments": others["patch modeldeployments"]}, writes
-    assert others["patch modeldeployments"] <= 4, "two steps, and what the gateway says"
+    own = {key: count for key, count in writes.items() if key.split()[-1] in WRITTEN}
+    assert own == {"patch httproutes": 1, "patch modeldeployments": own["patch modeldeployments"]}, writes
+    assert own["patch modeldeployments"] <= 4, "two steps, and what the gateway says"
 
     deployed.resume(3)
     found = deployed.phase("Healthy", running="granite-2")
@@ -120,9 +122,8 @@ def test_a_restart_in_mid_canary_writes_nothing(deployed: Split) -> None:
     deployed.operator.wait_idle()
     deployed.operator.stop()
     deployed.operator.start()
-    kinds = {"modeldeployments", "inferenceservices", "servingruntimes", "httproutes", "controllerrevisions"}
     writes = deployed.operator.metrics().api_writes
-    assert not {key for key in writes if key.split()[1] in kinds}, writes
+    assert not {key for key in writes if key.split()[1] in WRITTEN}, writes
     deployed.resume(1)
     deployed.paused(3)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select
+from sqlalchemy.exc import DBAPIError
 
 from cluster.registry.databasefaults import KINDS, PASSWORD, Machine, Proxy, Site, connect, end_sessions, execute
 from gatehouse.domain.common.errors import Stalled, Transient, Waiting
@@ -25,7 +26,7 @@ from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.files import make_traversable
 from gatehouse_local.net import free_port
 from gatehouse_local.pki import ensure_certificate
-from registrycontract import LIMITS, NOW, OTHER_DIGEST, Opened, a_change, a_file, a_version, load
+from registrycontract import LIMITS, NOW, OTHER_DIGEST, Opened, a_change, a_file, a_version, connected, load
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -271,6 +272,23 @@ async def test_a_lock_held_for_too_long_is_contention(opened: Opened, server: Lo
     assert opened.count(history) == 0
     await opened.rows.save_version(a_version(id=ids.version_id), files=None, change=a_change())
     assert opened.count(history) == 1
+
+
+async def test_the_locks_of_a_process_that_stops_in_mid_transaction_end(
+    opened: Opened, server: LocalDatabase, database: str, tmp_path: Path
+) -> None:
+    """Its connection stays open: to the server, a stopped process and a node that is cut off are only silent."""
+    ids = await opened.rows.save_version(a_version(), files=None, change=None)
+    stopped = await Site(server=server, database=database, folder=tmp_path / "stopped").open()
+    with contextlib.suppress(DBAPIError), connected(stopped) as connection:
+        connection.execute(select(model_versions.c.id).with_for_update())
+        async with asyncio.timeout(LIMITS.idle + 5 * LIMITS.lock):
+            while opened.count(history) == 0:
+                with contextlib.suppress(Transient):
+                    await opened.rows.save_version(a_version(id=ids.version_id), files=None, change=a_change())
+        with pytest.raises(DBAPIError):
+            connection.execute(select(1))
+    await stopped.databases.aclose()
 
 
 async def test_a_replica_that_takes_no_writes(server: LocalDatabase, database: str, tmp_path: Path) -> None:

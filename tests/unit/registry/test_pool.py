@@ -7,7 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -388,8 +388,8 @@ def test_a_pool_is_told_by_its_number(greeted: int, answers: int, pooled: bool) 
     assert postgresql._is_pooled(_Session(greeted, answers)) is pooled  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("times", [None, ("30000", "10000")])
-def test_times_are_set_within_each_transaction_of_a_pool(times: tuple[str, str] | None) -> None:
+@pytest.mark.parametrize("times", [None, {"statement_timeout": "30000", "lock_timeout": "10000"}])
+def test_times_are_set_within_each_transaction_of_a_pool(times: Mapping[str, str] | None) -> None:
     said: list[tuple[str, object]] = []
     connection = SimpleNamespace(
         connection=SimpleNamespace(driver_connection=SimpleNamespace(per_transaction=times)),
@@ -400,8 +400,8 @@ def test_times_are_set_within_each_transaction_of_a_pool(times: tuple[str, str] 
         assert said == []
     else:
         ((statement, values),) = said
-        assert "set_config('statement_timeout', :statement, true)" in statement
-        assert values == {"statement": "30000", "lock": "10000"}
+        assert "set_config('statement_timeout', :statement_timeout, true)" in statement
+        assert values == times
 
 
 def test_a_statement_that_the_server_does_not_take_is_refused_before_it_is_sent() -> None:

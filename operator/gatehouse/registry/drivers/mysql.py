@@ -152,8 +152,9 @@ def connect(target: Target) -> pymysql.Connection[Any]:
         write_timeout=target.limits.silence,
         ssl=tls,
         auth_plugin_map=_Plugins(_ways(target)),
+        # MariaDB alone reads what stands in /*M! */: MySQL has no time limit of an idle transaction.
         init_command=f"SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {target.limits.lock}, "
-        "default_storage_engine = 'InnoDB'",
+        f"default_storage_engine = 'InnoDB' /*M!100300 , idle_transaction_timeout = {target.limits.idle} */",
         client_flag=CLIENT.FOUND_ROWS,
         conv=_CONVERSIONS,
     )

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -22,7 +22,7 @@ from psycopg.abc import PQGen
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from gatehouse.registry.address import Target
+from gatehouse.registry.address import DatabaseLimits, Target
 from gatehouse.registry.failures import Cause
 
 __all__ = ["URL", "begin", "cause_of", "connect", "migration_lock"]
@@ -105,8 +105,8 @@ class _ImpatientConnection(psycopg.Connection[Any]):
     """Abandons a server that is silent for too long: libpq itself has no time limit."""
 
     silence: float = 45
-    per_transaction: tuple[str, str] | None = None
-    """Values of statement_timeout and lock_timeout in milliseconds, where a pool shares the session."""
+    per_transaction: Mapping[str, str] | None = None
+    """Time limits in milliseconds, by the server's name of each, where a pool shares the session."""
 
     def wait(self, gen: PQGen[_T], interval: float = 0.1, timeout: float | None = None) -> _T:
         started = monotonic()
@@ -143,13 +143,13 @@ def connect(target: Target) -> psycopg.Connection[Any]:
     )
     try:
         connection.silence = target.limits.silence
-        statement, lock = target.limits.statement * 1000, target.limits.lock * 1000
+        times = _times(target.limits)
         # Pools carry these two settings over to the next session, because PostgreSQL reports them.
         connection.execute("SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'")
         if _is_pooled(connection):
-            connection.per_transaction = str(statement), str(lock)
+            connection.per_transaction = times
         else:
-            connection.execute(f"SET statement_timeout = {statement}; SET lock_timeout = {lock}")
+            connection.execute("; ".join(f"SET {name} = {value}" for name, value in times.items()))
         connection.autocommit = False
     except BaseException:
         connection.close()
@@ -160,12 +160,20 @@ def connect(target: Target) -> psycopg.Connection[Any]:
 def begin(connection: Connection) -> None:
     """Sets the time limits of a transaction where the next transaction may have another session."""
     driver = connection.connection.driver_connection
-    times = getattr(driver, "per_transaction", None)
+    times: Mapping[str, str] | None = getattr(driver, "per_transaction", None)
     if times is not None:
-        connection.execute(
-            text("SELECT set_config('statement_timeout', :statement, true), set_config('lock_timeout', :lock, true)"),
-            {"statement": times[0], "lock": times[1]},
-        )
+        calls = ", ".join(f"set_config('{name}', :{name}, true)" for name in times)
+        connection.execute(text(f"SELECT {calls}"), times)
+
+
+def _times(limits: DatabaseLimits) -> Mapping[str, str]:
+    """The time limits that the server keeps, in milliseconds, by the server's name of each."""
+    seconds = {
+        "statement_timeout": limits.statement,
+        "lock_timeout": limits.lock,
+        "idle_in_transaction_session_timeout": limits.idle,
+    }
+    return {name: str(value * 1000) for name, value in seconds.items()}
 
 
 def _is_pooled(connection: psycopg.Connection[Any]) -> bool:
