@@ -18,7 +18,7 @@ from gatehouse.domain.query.pages import Page
 from gatehouse.domain.version.records import VersionIds
 from gatehouse.registry.entry_writes import EntryChange
 from gatehouse.registry.tables import entries, entry_properties
-from registrycontract import Opened, a_change
+from registrycontract import DIGEST, OTHER_DIGEST, Opened, a_change
 
 __all__ = ["ServingContract", "a_service", "an_environment", "running"]
 
@@ -119,6 +119,34 @@ class ServingContract:
         assert await opened.rows.save_serving(running(a_service(ids.version_id, "other"))) == 0
         assert await opened.rows.save_serving(running(a_service(ids.version_id, deployed=False))) == 1
         assert {entry.state for entry in await listed(opened, SERVICES)} == {"UNDEPLOYED"}
+
+    async def test_what_pods_run_is_shown_until_the_service_is_gone(self, opened: Opened) -> None:
+        ids = await a_ready(opened)
+        pods = {"digest": DIGEST, "running": (DIGEST, OTHER_DIGEST), "pods": 3, "ready": 2}
+        serving = running(a_service(ids.version_id, **pods))
+        assert await opened.rows.save_serving(serving) == 2
+        assert await opened.rows.save_serving(serving) == 0
+        (shown,) = await listed(opened, SERVICES)
+        assert shown.properties == {
+            "url": Property("string", URL),
+            "gatehouse.digest": Property("string", DIGEST),
+            "gatehouse.running_digest": Property("string", f"{DIGEST}, {OTHER_DIGEST}"),
+            "gatehouse.pods": Property("int", 3),
+            "gatehouse.ready_pods": Property("int", 2),
+        }
+        unready = equal("gatehouse.ready_pods", 2, typed="int")
+        assert await names(opened, SERVICES, unready) == [shown.name]
+        lie = EntryChange(properties={"gatehouse.pods": Property("int", 9), "team": Property("string", "red")})
+        noted = await opened.rows.entries.update(kinds=SERVICES, id=shown.id, change=lie, actor="a")
+        assert noted.properties == {**shown.properties, "team": Property("string", "red")}
+        assert await opened.rows.save_serving(running(a_service(ids.version_id, **pods | {"ready": 3}))) == 1
+        assert await names(opened, SERVICES, unready) == []
+        assert await opened.rows.save_serving(running()) == 1
+        (gone,) = await listed(opened, SERVICES)
+        assert (gone.state, gone.properties) == (
+            "UNDEPLOYED",
+            {"url": Property("string", URL), "team": Property("string", "red")},
+        )
 
     async def test_filters_find_what_runs(self, opened: Opened) -> None:
         one, two = await a_ready(opened, 1), await a_ready(opened, 2)

@@ -77,6 +77,7 @@ class Explanation:
             "ready": self.ready,
             "clearedFor": list(status.cleared_for),
             "deployedTo": list(status.deployed_to),
+            "running": [pods.wire() for pods in status.running],
             "projections": project(status, stages=self.stages).wire(),
             "current": self.current,
             "summary": self.summary,

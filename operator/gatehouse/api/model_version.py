@@ -335,6 +335,25 @@ class Admission(Struct):
     """Namespace of the service."""
 
 
+class RunningStatus(Struct):
+    """Pods of a service that run the version."""
+
+    stage: Annotated[str, StringConstraints(max_length=63)]
+    """Stage of the namespace."""
+    namespace: Annotated[str, StringConstraints(max_length=63)]
+    """Namespace of the Pods."""
+    service: Annotated[str, StringConstraints(max_length=253)]
+    """InferenceService or LLMInferenceService that the Pods belong to."""
+    digest: Digest | None = None
+    """Digest of the artifact that the Pods loaded, absent where the Pods do not tell."""
+    pods: Annotated[int, Field(ge=0)]
+    """Number of Pods whose model server has started."""
+    ready: Annotated[int, Field(ge=0)]
+    """Number of the Pods that take requests."""
+    approved: bool
+    """Whether the version is cleared for the stage with the digest that the Pods run."""
+
+
 class PolicyOutcome(Struct):
     name: DnsLabel
     """Policy that applies to the version."""
@@ -356,6 +375,9 @@ class ModelVersionStatus(ConditionedStatus):
     admitted_to: Annotated[list[Admission], Field(max_length=128)] = Field(default_factory=list)
     """Namespaces with an enforced gate in which a service of the version, with its digest, was observed while the
     version was cleared for the stage."""
+    running: Annotated[list[RunningStatus], Field(max_length=64)] = Field(default_factory=list)
+    """Pods that run the version: the digest that they loaded beside the one that is approved. Pods without approval
+    come first."""
     claimed_at: Annotated[str, StringConstraints(max_length=32)] | None = None
     """Time since which a version of this namespace is registered with the URI of the artifact. The namespace with the
     earliest time owns the URI."""

@@ -118,6 +118,12 @@ class WireAdmission(TypedDict):
     namespace: str
 
 
+class WireRunning(TypedDict):
+    """An entry of ``status.running`` of a version."""
+
+    approved: bool
+
+
 class WireVersionStatus(TypedDict, total=False):
     """``status`` of a version."""
 
@@ -133,6 +139,7 @@ class WireVersionStatus(TypedDict, total=False):
     admittedTo: list[WireAdmission]
     clearedFor: list[str]
     deployedTo: list[str]
+    running: list[WireRunning]
 
 
 class WireVersion(WireObject):

@@ -13,9 +13,12 @@ from gatehouse.api.model_deployment import StepVerdict
 from gatehouse.api.model_version import ModelVersion, Phase
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_STATUS, BY_UNCLEARED, RUNNING
+from gatehouse.controllers.running_pods import UnapprovedPods
 from gatehouse.runtime.cache import Caches
 
 __all__ = ["OperatorMetrics"]
+
+_MOST_SERVICES = 200
 
 
 class OperatorMetrics:
@@ -51,6 +54,12 @@ class OperatorMetrics:
         self._running = Gauge(
             "gatehouse_running_uncleared",
             "Versions that run in a stage that they are not cleared for.",
+            registry=registry,
+        )
+        self._unapproved = Gauge(
+            "gatehouse_unapproved_pods",
+            "Pods that run what is not cleared for the stage of their namespace, by their service.",
+            ["namespace", "service"],
             registry=registry,
         )
         self._phases = Gauge("gatehouse_versions", "Versions by phase.", ["phase"], registry=registry)
@@ -91,6 +100,12 @@ class OperatorMetrics:
     def webhook_answered(self, code: int) -> None:
         """A webhook answered."""
         self._webhooks.labels(str(code)).inc()
+
+    def unapproved_pods(self, found: UnapprovedPods) -> None:
+        """The Pods that run what is not cleared. Of very many services the first by name are shown."""
+        self._unapproved.clear()
+        for (namespace, service), count in sorted(found.items())[:_MOST_SERVICES]:
+            self._unapproved.labels(namespace, service).set(count)
 
     def observe(self, caches: Caches, faults: Faults) -> None:
         """Counts versions by phase, versions that run without clearance, and faulty objects at each scrape."""

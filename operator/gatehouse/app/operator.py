@@ -35,6 +35,7 @@ from gatehouse.cluster.inventory import (
 )
 from gatehouse.cluster.kserve import KubernetesKServe
 from gatehouse.cluster.opendatahub import KubernetesOpenDataHub
+from gatehouse.cluster.pods import KubernetesPods
 from gatehouse.cluster.routes import KubernetesRoutes
 from gatehouse.cluster.secrets import KubernetesSecrets
 from gatehouse.cluster.serving import KubernetesServing
@@ -174,6 +175,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 set_aside=manager.set_aside,
                 failed=engine_metrics.periodic_failed,
                 step_ended=metrics.step_ended,
+                unapproved=metrics.unapproved_pods,
                 clock=clock,
                 writer=KubernetesWriter(
                     client if leader is None else client.fenced(leader),
@@ -196,6 +198,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 secrets=KubernetesSecrets(client),
                 templates=KubernetesTemplates(client),
                 kserve=KubernetesKServe(client),
+                pods=KubernetesPods(client),
                 metrics=_prometheus(settings, poster, metrics),
                 webhooks=WebhookQuestions(
                     poster,
@@ -229,6 +232,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 clock=clock,
                 troubles=shared.troubles,
                 templates=shared.templates,
+                pods=shared.pods,
                 optional=optional,
                 initializer=shared.initializer,
                 policy_writers=KubernetesPolicies(client),

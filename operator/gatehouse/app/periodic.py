@@ -33,6 +33,7 @@ from gatehouse.controllers.ports import (
 )
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.routes import HTTP_ROUTES, OPENSHIFT_ROUTES
+from gatehouse.controllers.running_pods import PodSweep
 from gatehouse.controllers.serving_environments import ServingEnvironments
 from gatehouse.controllers.store_hints import HINT_INTERVAL, HintSweep, StoreHints
 from gatehouse.controllers.templates import TemplateSweep
@@ -65,6 +66,7 @@ class PeriodicParts:
     clock: UtcClock
     troubles: RegistryTroubles
     templates: TemplateSweep
+    pods: PodSweep
     optional: Mapping[str, OptionalSource]
     initializer: ClusterInitializer
     policy_writers: PolicyWriters
@@ -80,6 +82,10 @@ class PeriodicParts:
 
 def _templates(parts: PeriodicParts) -> Periodic:
     return Periodic(name="templates", interval=parts.settings.sweep_interval, work=parts.templates.sweep)
+
+
+def _pods(parts: PeriodicParts) -> Periodic:
+    return Periodic(name="pods", interval=parts.settings.pod_interval, work=parts.pods.sweep, at_once=True)
 
 
 def _optional(name: str, kind: Gvr) -> Callable[[PeriodicParts], Periodic]:
@@ -154,7 +160,11 @@ def _audit(parts: PeriodicParts) -> Periodic | None:
 
 def _serving(parts: PeriodicParts) -> Periodic:
     environments = ServingEnvironments(
-        objects=parts.objects, connections=parts.connections, clock=parts.clock, troubles=parts.troubles
+        objects=parts.objects,
+        connections=parts.connections,
+        pods=parts.pods,
+        clock=parts.clock,
+        troubles=parts.troubles,
     )
     return Periodic(name="serving", interval=SERVING_SWEEP, work=environments.sweep)
 
@@ -175,6 +185,7 @@ def _catalog(parts: PeriodicParts) -> Periodic | None:
 PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] = MappingProxyType(
     {
         "templates": _templates,
+        "pods": _pods,
         "services": _optional("services", INFERENCE_SERVICES),
         "HTTPRoutes": _optional("HTTPRoutes", HTTP_ROUTES),
         "OpenShift routes": _optional("OpenShift routes", OPENSHIFT_ROUTES),

@@ -166,6 +166,14 @@ class Settings(ProcessSettings):
             "Routes, while they are not watched. The watch tells which version runs in which stage.",
         ),
     )
+    pod_interval: float = field(
+        default=15.0,
+        metadata=setting_of(
+            SECONDS.within(1, 3_600),
+            "How often the Pods of InferenceServices and LLMInferenceServices are listed. What they run is compared "
+            "with what is approved.",
+        ),
+    )
     secret_interval: float = field(
         default=60.0,
         metadata=setting_of(

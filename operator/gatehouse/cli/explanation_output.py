@@ -11,7 +11,7 @@ from gatehouse.printing import Printer
 if TYPE_CHECKING:
     from gatehouse.actions.explanation import Explanation
     from gatehouse.actions.next_steps import Advice
-    from gatehouse.api.model_version import Gate, ModelVersion
+    from gatehouse.api.model_version import Gate, ModelVersion, RunningStatus
 
 __all__ = ["print_explanation"]
 
@@ -39,6 +39,7 @@ def print_explanation(printer: Printer, explanation: Explanation, *, every: bool
             if gate.unknown:
                 _print_gate(printer, gate, advice.get((gate.name, gate.stage)), stage=gate.stage)
         _print_names(printer, "open", [gate for gate in gates if gate.open])
+    _print_running(printer, version.status.running)
     for warning in version.status.hardware.warnings if version.status.hardware else ():
         printer.line()
         printer.line(f"warning: {warning}")
@@ -49,6 +50,22 @@ def print_explanation(printer: Printer, explanation: Explanation, *, every: bool
         printer.line()
         name, namespace = version.metadata.name, version.metadata.namespace
         printer.line(f"next: gatehouse template {name} -n {namespace} | kubectl apply -f -")
+
+
+def _print_running(printer: Printer, running: Sequence[RunningStatus]) -> None:
+    """One line for the Pods of each service; a digest is shown where it is not the approved one."""
+    if running:
+        printer.line()
+    for pods in running:
+        where = f"{_count(pods.pods)} of {pods.namespace}/{pods.service} in {pods.stage}, {pods.ready} ready"
+        if pods.approved:
+            printer.line(("runs ", "green"), where)
+        else:
+            printer.line(("runs ", "red"), f"{where}: not approved, with {pods.digest or 'an unknown digest'}")
+
+
+def _count(pods: int) -> str:
+    return "1 Pod" if pods == 1 else f"{pods} Pods"
 
 
 def _headline(explanation: Explanation, causes: Sequence[Gate]) -> str:

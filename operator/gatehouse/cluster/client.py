@@ -238,11 +238,11 @@ class ApiClient:
         return await self._request(verb, "GET", plural, resource_path(plural, namespace, name), params=params)
 
     async def items(
-        self, plural: str, namespace: str = "", *, selector: str = "", metadata_only: bool = False
+        self, plural: str, namespace: str = "", *, selector: str = "", metadata_only: bool = False, limit: int = _PAGE
     ) -> AsyncIterator[dict[str, Any]]:
         """Every object of one or all namespaces, read page by page; only the metadata on request."""
         path = resource_path(plural, namespace)
-        async for page in self.pages(plural, path, selector=selector, metadata_only=metadata_only):
+        async for page in self.pages(plural, path, selector=selector, metadata_only=metadata_only, limit=limit):
             # An empty list of metadata has null.
             for item in page.get("items") or ():
                 yield item

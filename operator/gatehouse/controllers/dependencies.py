@@ -38,6 +38,7 @@ from gatehouse.controllers.reconciler import KindController, Runner
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.routes import Routes
 from gatehouse.controllers.rows import RowSweep
+from gatehouse.controllers.running_pods import PodLister, PodSweep, UnapprovedPods
 from gatehouse.controllers.shares import DatabaseShares
 from gatehouse.controllers.step_questions import StepQuestions
 from gatehouse.controllers.store_hints import StoreHints
@@ -64,7 +65,8 @@ class Adapters:
     """The outside of the controllers: the cache, the queues, the cluster, the stores, the databases, and the settings.
 
     ``set_aside`` is how many objects wait for a database's share of the workers. ``failed`` counts a failure of
-    periodic work, and ``step_ended`` a step of a deployment (analysis or webhook) with its verdict. ``patience`` is how
+    periodic work, ``step_ended`` a step of a deployment (analysis or webhook) with its verdict, and
+    ``unapproved`` the Pods that run what is not cleared. ``patience`` is how
     many seconds a reconcile waits for a check of an artifact. ``served`` says which optional kinds there are;
     ``default_gateway`` is the Gateway of deployments that name none.
     """
@@ -75,6 +77,7 @@ class Adapters:
     set_aside: Callable[[Hashable], int]
     failed: Callable[[str], None]
     step_ended: Callable[[str, StepVerdict], None]
+    unapproved: Callable[[UnapprovedPods], None]
     clock: UtcClock
     writer: ClusterWriter
     serving: ServingCluster
@@ -85,6 +88,7 @@ class Adapters:
     secrets: SecretReader
     templates: TemplateLister
     kserve: KServeReader
+    pods: PodLister
     metrics: MetricSource
     webhooks: WebhookSource
     stores: ArtifactStores
@@ -112,6 +116,7 @@ class Dependencies:
     checks: VerificationPool[VersionKey]
     templates: TemplateSweep
     services: Services
+    pods: PodSweep
     routes: Routes
     initializer: ClusterInitializer
     hints: StoreHints
@@ -160,6 +165,13 @@ class Dependencies:
             ),
             templates=TemplateSweep(reader=reader, lister=adapters.templates, enqueue=enqueue_version),
             services=Services(reader),
+            pods=PodSweep(
+                reader=reader,
+                lister=adapters.pods,
+                served=adapters.served,
+                enqueue=lambda name: enqueue(ObjectKey(versions, *name)),
+                told=adapters.unapproved,
+            ),
             routes=Routes(reader, served=adapters.served, default_gateway=adapters.default_gateway),
             initializer=ClusterInitializer(reader=adapters.kserve, changed=enqueue_vetted),
             hints=StoreHints(),

@@ -69,6 +69,7 @@ from gatehouse.controllers.reconciler import Result
 from gatehouse.controllers.registered_model import models_of_registry
 from gatehouse.controllers.rivals import Rivalries, Rivals
 from gatehouse.controllers.rows import retire
+from gatehouse.controllers.running_pods import PodSweep
 from gatehouse.controllers.templates import TemplateSweep, serving_input
 from gatehouse.controllers.verification.scheduler import FILES_READ, VerificationScheduler
 from gatehouse.domain.admission.contest import folders_above, standing_of
@@ -123,6 +124,7 @@ class ModelVersionController:
         templates: TemplateWriter,
         sweep: TemplateSweep,
         services: Services,
+        pods: PodSweep,
         withdrawals: Withdrawals,
         clock: UtcClock,
     ) -> None:
@@ -134,6 +136,7 @@ class ModelVersionController:
         self._templates = templates
         self._sweep = sweep
         self._services = services
+        self._pods = pods
         self._withdrawals = withdrawals
         self._clock = clock
 
@@ -196,6 +199,7 @@ class ModelVersionController:
             withdrawals=self._withdrawals.by_uid,
             deployed_to=tuple(self._services.deployed_to(version)),
             served_in=self._services.served_in(version, digest=digest),
+            running=self._pods.of_version(version),
             rivals=self._rivals.of(version, digest=digest),
             endpoints=self._rivals.endpoints(version.spec.artifact.uri),
             held=held,
@@ -373,7 +377,8 @@ def _index_status(body: WireVersion) -> Iterable[str]:
 
 def _index_uncleared(body: WireVersion) -> Iterable[str]:
     status = body.get("status") or {}
-    if not set(status.get("deployedTo") or ()) <= set(status.get("clearedFor") or ()):
+    unapproved = not all(pods["approved"] for pods in status.get("running") or ())
+    if unapproved or not set(status.get("deployedTo") or ()) <= set(status.get("clearedFor") or ()):
         yield RUNNING
 
 
@@ -500,6 +505,7 @@ def _build(shared: Dependencies) -> Reconcile:
             templates=TemplateWriter(),
             sweep=shared.templates,
             services=shared.services,
+            pods=shared.pods,
             withdrawals=withdrawals,
             clock=adapters.clock,
         )
@@ -549,5 +555,6 @@ DECLARATION: Final = Declaration(
     rights=(
         # Serving templates.
         Right(resource="configmaps", verbs=("get", "list", "create", "patch", "delete")),
+        Right(resource="pods", verbs=("list",)),
     ),
 )

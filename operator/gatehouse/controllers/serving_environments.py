@@ -8,7 +8,7 @@ the digest of the version. While the services are not known, the entries stay as
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,10 +26,12 @@ from gatehouse.controllers.inference_services import INFERENCE_SERVICES, served_
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName, UtcClock
 from gatehouse.controllers.registry_sweep import RegistrySweep, RegistryTroubles
+from gatehouse.controllers.running_pods import PodSweep
 from gatehouse.domain.common.errors import ReconcileError, Stalled
 from gatehouse.domain.common.locations import allows_namespace
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.entries.observed import ObservedEnvironment, ObservedService, ObservedServing
+from gatehouse.domain.serving.running import RunningPods
 from gatehouse.domain.serving.template import ANNOTATION_VERSION, LABEL_STAGE
 from gatehouse.domain.version.row_recovery import row_id
 
@@ -90,10 +92,11 @@ class ServingEnvironments:
     """The operator calls :meth:`sweep` at short intervals; most calls read no database."""
 
     def __init__(
-        self, *, objects: Objects, connections: Connections, clock: UtcClock, troubles: RegistryTroubles
+        self, *, objects: Objects, connections: Connections, pods: PodSweep, clock: UtcClock, troubles: RegistryTroubles
     ) -> None:
         self._reader = objects.reader
         self._connections = connections
+        self._pods = pods
         self._clock = clock
         self._each = RegistrySweep(
             work=WORK,
@@ -171,7 +174,7 @@ class ServingEnvironments:
                 candidates[key] = sorted(self._versions(*key), key=lambda served: served.id)
             served = _chosen(candidates[key], running.version)
             if served is not None:
-                found[served.registry].add(_observed(running, served))
+                found[served.registry].add(_observed(running, served, self._pods.of_service(running.name)))
         return found
 
     def _running(self) -> Iterator[_Running]:
@@ -237,7 +240,7 @@ def _chosen(candidates: Iterable[_Served], named: str) -> _Served | None:
     return first
 
 
-def _observed(running: _Running, served: _Served) -> ObservedService:
+def _observed(running: _Running, served: _Served, pods: Sequence[RunningPods] | None) -> ObservedService:
     return ObservedService(
         namespace=running.name.namespace,
         name=running.name.name,
@@ -246,4 +249,8 @@ def _observed(running: _Running, served: _Served) -> ObservedService:
         runtime=running.runtime,
         url=running.url,
         deployed=running.deployed,
+        digest=running.digest,
+        running=tuple(sorted({each.digest for each in pods or () if each.digest})),
+        pods=None if pods is None else sum(each.pods for each in pods),
+        ready=None if pods is None else sum(each.ready for each in pods),
     )

@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, select
 
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.entries.entry import FIRST_RECORDED_ID, EntryKind
-from gatehouse.domain.entries.observed import UNDEPLOYED, URL, ObservedService, ObservedServing
+from gatehouse.domain.entries.observed import UNDEPLOYED, URL, ObservedService, ObservedServing, own_properties
 from gatehouse.domain.entries.properties import Property
 from gatehouse.registry.entry_mappers import (
     dump_members,
@@ -40,6 +40,9 @@ _STEP: Final = timedelta(milliseconds=1)
 _ENVIRONMENT: Final[EntryKind] = "serving_environment"
 _SERVICE: Final[EntryKind] = "inference_service"
 _CHANGING: Final = ("namespace", "state", "members", "properties", "observed", "version_id")
+
+_Wanted = tuple["StoredRow | None", RowValues, Mapping[str, Any], Mapping[str, Property]]
+"""A row, its columns, and the members and properties that it shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,22 +101,22 @@ class _Saving:
         }
         rows = self._rows(_SERVICE, (name for _, name in services))
         there = {(row.parent_id, row.name): row for row in rows}
-        wanted = []
+        wanted: list[_Wanted] = []
         for key, service in services.items():
             facts = {"registeredModelId": str(models[service.version_id]), "modelVersionId": str(service.version_id)}
-            wanted.append((there.get(key), _service_values(key, service), facts | _runtime(service), _address(service)))
-        self._put(_SERVICE, wanted)
-        gone = [
-            row
+            shown = facts | _runtime(service)
+            wanted.append((there.get(key), _service_values(key, service), shown, service.properties))
+        wanted += [
+            (row, _undeployed_values(row), {}, _last_address(row))
             for row in rows
             if row.observed and row.state != UNDEPLOYED and (row.parent_id, row.name) not in services
         ]
-        self._write([{"id": row.id, "state": UNDEPLOYED, "updated_at": self._after(row)} for row in gone])
+        self._put(_SERVICE, wanted)
 
     def _put(
         self,
         kind: EntryKind,
-        wanted: Iterable[tuple[StoredRow | None, RowValues, Mapping[str, Any], Mapping[str, Property]]],
+        wanted: Iterable[_Wanted],
     ) -> None:
         """Inserts and updates rows: of each its row, its columns, and the members and properties that it shows."""
         new: list[RowValues] = []
@@ -121,7 +124,7 @@ class _Saving:
         described: dict[tuple[int, str], tuple[Mapping[str, Any], Mapping[str, Property]]] = {}
         for row, columns, facts, properties in wanted:
             members = {**(load_members(row.members) if row else {}), **facts}
-            kept = {**(load_properties(row.properties) if row else {}), **properties}
+            kept = {**(own_properties(load_properties(row.properties)) if row else {}), **properties}
             texts = {"members": dump_members(members), "properties": dump_properties(kept)}
             values = {"version_id": None} | columns | texts
             if row is None:
@@ -221,8 +224,14 @@ def _runtime(service: ObservedService) -> dict[str, str]:
     return {"runtime": service.runtime} if service.runtime else {}
 
 
-def _address(service: ObservedService) -> Mapping[str, Property]:
-    return {URL: Property("string", service.url)} if service.url else {}
+def _undeployed_values(row: StoredRow) -> RowValues:
+    same = {name: getattr(row, name) for name in ("parent_id", "name", *_CHANGING)}
+    return same | {"state": UNDEPLOYED}
+
+
+def _last_address(row: StoredRow) -> Mapping[str, Property]:
+    """The address of a service that is gone. Its Pods are gone too, so nothing is shown of them."""
+    return {name: value for name, value in load_properties(row.properties).items() if name == URL}
 
 
 def _slices(values: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -380,6 +380,11 @@ def test_a_version_that_is_deployed_is_not_deleted(gate: Gate, scientist: KubeCl
         assert f"ModelVersion {gate.namespace}/running is deployed to {STAGE}" in str(refused.value)
         assert "delete its InferenceServices there first" in str(refused.value)
     deployed_to()
+    pods = {"stage": STAGE, "namespace": gate.namespace, "service": "llm", "pods": 1, "ready": 0, "approved": True}
+    gate.operator.request("PATCH", f"{path}/status", {"status": {"running": [pods]}}, content_type=MERGE)
+    with pytest.raises(ApiRefused, match=f"runs in Pods of {gate.namespace}/llm: delete these services first"):
+        gate.admin.request("DELETE", path)
+    gate.operator.request("PATCH", f"{path}/status", {"status": {"running": []}}, content_type=MERGE)
     assert scientist.request("DELETE", path)
 
 

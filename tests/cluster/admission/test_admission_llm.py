@@ -167,6 +167,7 @@ def test_the_example_of_the_docs_passes(gate: Gate) -> None:
     body = yaml.safe_load(section.split("```yaml\n")[1].split("```")[0])
     body["metadata"]["namespace"] = gate.namespace
     body["metadata"]["annotations"]["gatehouse.dev/artifact-digest"] = DIGEST
+    body["spec"]["annotations"]["gatehouse.dev/artifact-digest"] = DIGEST
     body["spec"]["template"]["containers"][0]["image"] = IMAGE
     assert send(gate.admin, body)
 

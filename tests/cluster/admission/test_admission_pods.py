@@ -12,6 +12,7 @@ from cluster.admission.podways import PODS
 from cluster.gated import (
     ACCELERATOR,
     ADDED_VARIABLES,
+    DIGEST,
     HARMLESS_RESOURCE,
     IMAGE,
     REASON,
@@ -34,6 +35,7 @@ Changes = Mapping[tuple[str | int, ...], Any]
 INIT, SERVER = ("spec", "initContainers", 0), ("spec", "containers", 0)
 LABEL = ("metadata", "labels", "serving.kserve.io/inferenceservice")
 SOURCE = ("metadata", "annotations", "internal.serving.kserve.io/storage-initializer-sourceuri")
+DIGEST_AT = ("metadata", "annotations", "gatehouse.dev/artifact-digest")
 EVIL = "s3://models/evil/"
 GPU = {"limits": {ACCELERATOR: "1"}}
 
@@ -56,6 +58,15 @@ def test_the_pod_of_what_may_go_on_passes_where_it_was_admitted_and_nowhere_else
     with gate.another(stage=STAGE) as other:
         other.settle(accepts=other.pod())
         assert "is not cleared" in refusal(other.developer, other.pod(uri=RETAINED))
+
+
+@pytest.mark.parametrize("digest", [f"sha256:{'e' * 64}", "", None])
+@pytest.mark.parametrize("uri", [None, RETAINED])
+def test_a_pod_says_the_digest_of_the_artifact_that_it_loads(gate: Gate, uri: str | None, digest: str | None) -> None:
+    pod = gate.pod() if uri is None else gate.pod(uri=uri)
+    said = refusal(gate.developer, altered(pod, {DIGEST_AT: digest}))
+    assert f"the annotation {DIGEST_AT[-1]} is {digest or 'absent'}, and the vetted digest is {DIGEST}" in said
+    helpful(said, gate)
 
 
 @pytest.mark.parametrize(

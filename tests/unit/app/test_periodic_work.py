@@ -27,10 +27,12 @@ from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.observed import OPTIONAL
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registry_sweep import PERIODIC_WORK_FAILING, RegistryTroubles
+from gatehouse.controllers.running_pods import PodSweep
 from gatehouse.controllers.store_hints import StoreHints
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.domain.common.conditions import find
 from gatehouse.domain.common.errors import Stalled, Transient
+from gatehouse.domain.serving.running import RunningPods
 from gatehouse.mirrors.client import open_mirror
 from gatehouse.registry.rows import Rows
 from gatehouse.runtime.informer import Sink
@@ -58,7 +60,7 @@ ABOUT_REGISTRIES = {"policies", "store hints", "mirrors", "audit", "serving"}
 """Works that look at each registry. A work that is in no set has no place in the table."""
 ABOUT_ONE_REGISTRY = {"catalog"}
 """Works that look at the registry that a setting names: here the broken one."""
-ABOUT_OBJECTS = {"templates", "services", "HTTPRoutes", "OpenShift routes", "kserve", "opendatahub"}
+ABOUT_OBJECTS = {"templates", "services", "HTTPRoutes", "OpenShift routes", "kserve", "opendatahub", "pods"}
 """Works that read other objects of the cluster."""
 
 
@@ -91,6 +93,13 @@ class World:
             clock=self,
             troubles=self.troubles,
             templates=TemplateSweep(reader=self, lister=self, enqueue=self.enqueued.append),  # type: ignore[arg-type]
+            pods=PodSweep(
+                reader=self,
+                lister=self,
+                served=lambda _kind: True,
+                enqueue=self.enqueued.append,
+                told=lambda _found: None,
+            ),  # type: ignore[arg-type]
             optional={
                 each.kind: OptionalSource(resource=each.resource, source=self, presence=self) for each in OPTIONAL
             },
@@ -185,6 +194,11 @@ class World:
 
     async def writers(self) -> Mapping[str, str]:
         return {}
+
+    async def running(self) -> tuple[RunningPods, ...]:
+        if self.failure is not None:
+            raise self.failure
+        return ()
 
     async def registries(self) -> Sequence[Mapping[str, Any]]:
         if self.failure is not None:

@@ -11,6 +11,7 @@ import worlds
 from gatehouse.actions.explanation import Explanation
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.explanation_output import print_explanation
+from gatehouse.domain.serving.running import RunningPods, StagedPods
 from gatehouse.domain.version.facts import Facts
 from gatehouse.domain.version.lifecycle import decide
 from gatehouse.domain.version.status import version_status
@@ -80,6 +81,21 @@ def test_every_gate_is_printed_in_full_on_demand(capsys: pytest.CaptureFixture[s
     assert len(states(lines)) == len(decide(facts).gates)
     assert sum(line.startswith("     rule ") for line in lines) == len(decide(facts).gates)
     assert any(line.startswith("stage ") for line in lines)
+
+
+def test_pods_that_run_what_is_not_approved_are_named_with_their_digest(capsys: pytest.CaptureFixture[str]) -> None:
+    def pods(service: str, digest: str, count: int) -> StagedPods:
+        found = RunningPods(
+            namespace="team-a", service=service, folder=worlds.URI, digest=digest, pods=count, ready=count - 1
+        )
+        return StagedPods("production", found)
+
+    running = (pods("chat", worlds.DIGEST, 2), pods("old", worlds.OTHER_DIGEST, 1))
+    lines = explained(worlds.facts(row=worlds.row(), running=running), capsys)
+    assert [line for line in lines if line.startswith("runs ")] == [
+        f"runs 1 Pod of team-a/old in production, 0 ready: not approved, with {worlds.OTHER_DIGEST}",
+        "runs 2 Pods of team-a/chat in production, 1 ready",
+    ]
 
 
 def test_what_was_noted_of_the_files_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

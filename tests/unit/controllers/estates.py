@@ -38,6 +38,7 @@ from gatehouse.controllers.observed import Withdrawals
 from gatehouse.controllers.reconciler import Runner
 from gatehouse.controllers.registered_model import RegisteredModelController
 from gatehouse.controllers.routes import Routes
+from gatehouse.controllers.running_pods import PodSweep
 from gatehouse.controllers.step_measures import StepMeasures
 from gatehouse.controllers.step_questions import StepQuestions
 from gatehouse.controllers.table import WATCHES
@@ -146,6 +147,9 @@ class World:
             templates=TemplateWriter(),
             sweep=TemplateSweep(reader=self.reader, lister=world, enqueue=world.ignored),
             services=Services(self.reader),
+            pods=PodSweep(
+                reader=self.reader, lister=world, served=lambda _kind: None, enqueue=world.ignored, told=world.ignored
+            ),
             withdrawals=Withdrawals(),
             clock=world,
         )

@@ -18,10 +18,11 @@ from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.serving_environments import COMPARED_AGAIN, LOOK_AGAIN, ServingEnvironments
 from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.domain.entries.observed import ObservedEnvironment, ObservedService, ObservedServing
+from gatehouse.domain.entries.properties import Property
 from gatehouse.domain.serving.template import ANNOTATION_DIGEST, ANNOTATION_VERSION
 from gatehouse.runtime.refs import Body
 from trails import NOW
-from unit.controllers.service_caches import SERVICES, VERSIONS, Cluster, Served, service, version
+from unit.controllers.service_caches import SERVICES, VERSIONS, Cluster, Served, pods, service, version
 
 URI, DIGEST = worlds.URI, worlds.DIGEST
 REGISTRY = "model-registry/registry"
@@ -59,6 +60,7 @@ class World:
         self.environments = ServingEnvironments(
             objects=Objects(CacheReader(self.cluster.caches)),
             connections=self,  # type: ignore[arg-type]
+            pods=self.cluster.pods,
             clock=self,
             troubles=RegistryTroubles(events=self),
         )
@@ -113,9 +115,30 @@ async def test_a_service_of_a_version_is_told_with_what_it_is() -> None:
             version_id=7,
             runtime="gatehouse-vllm-1",
             url="http://s.example.com",
+            digest=DIGEST,
         )
     ]
     assert found[0].entry_name == "s/prod/s"
+
+
+async def test_a_service_is_told_with_what_its_pods_run() -> None:
+    rig = world(registered(), services=(live(),))
+    rig.cluster.running = [
+        pods("s", RIGHT, at="prod", count=2, ready=1),
+        pods("s", Served(URI, worlds.OTHER_DIGEST), at="prod"),
+        pods("s", Served(URI, ""), at="prod"),
+        pods("another", RIGHT, at="prod"),
+    ]
+    await rig.cluster.pods.sweep()
+    (found,) = await rig.services()
+    assert (found.digest, found.running) == (DIGEST, tuple(sorted((DIGEST, worlds.OTHER_DIGEST))))
+    assert (found.pods, found.ready) == (4, 3)
+    assert found.properties == {
+        "gatehouse.digest": Property("string", DIGEST),
+        "gatehouse.running_digest": Property("string", ", ".join(sorted((DIGEST, worlds.OTHER_DIGEST)))),
+        "gatehouse.pods": Property("int", 4),
+        "gatehouse.ready_pods": Property("int", 3),
+    }
 
 
 async def test_only_services_of_a_stage_that_run_the_bytes_of_a_version_are_told() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gatehouse.domain.entries.entry import Entry, EntryKind
+from gatehouse.domain.entries.governed_properties import PREFIX
 from gatehouse.domain.entries.properties import Property
 
 __all__ = [
@@ -29,6 +30,10 @@ __all__ = [
 OBSERVED_KINDS: Final = frozenset[EntryKind]({"serving_environment", "inference_service"})
 URL: Final = "url"
 """The custom property under which the InferenceService controllers of Kubeflow keep the address of a service."""
+DIGEST: Final = f"{PREFIX}digest"
+RUNNING_DIGEST: Final = f"{PREFIX}running_digest"
+PODS: Final = f"{PREFIX}pods"
+READY_PODS: Final = f"{PREFIX}ready_pods"
 DEPLOYED: Final = "DEPLOYED"
 UNDEPLOYED: Final = "UNDEPLOYED"
 _FACTS: Final = frozenset({"registeredModelId", "modelVersionId", "runtime"})
@@ -44,7 +49,11 @@ class ObservedEnvironment:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class ObservedService:
-    """An InferenceService that runs a version. ``deployed`` is False while the service is being deleted."""
+    """An InferenceService that runs a version. ``deployed`` is False while the service is being deleted.
+
+    ``digest`` is the one that the service declares, and ``running`` are those that its Pods loaded, sorted; ``ready``
+    of the ``pods`` take requests. Both numbers are None while the Pods are not known.
+    """
 
     namespace: str
     name: str
@@ -53,11 +62,23 @@ class ObservedService:
     runtime: str = ""
     url: str = ""
     deployed: bool = True
+    digest: str = ""
+    running: tuple[str, ...] = ()
+    pods: int | None = None
+    ready: int | None = None
 
     @property
     def entry_name(self) -> str:
         """The name under which the InferenceService controllers of Kubeflow look for the entry of a service."""
         return f"{self.name}/{self.uid}"
+
+    @property
+    def properties(self) -> dict[str, Property]:
+        """The custom properties that the cluster decides."""
+        texts = {URL: self.url, DIGEST: self.digest, RUNNING_DIGEST: ", ".join(self.running)}
+        numbers = {PODS: self.pods, READY_PODS: self.ready}
+        shown = {name: Property("string", text) for name, text in texts.items() if text}
+        return shown | {name: Property("int", number) for name, number in numbers.items() if number is not None}
 
     @property
     def state(self) -> str:
@@ -85,7 +106,7 @@ def own_members(members: Mapping[str, Any]) -> dict[str, Any]:
 
 def own_properties(properties: Mapping[str, Property]) -> dict[str, Property]:
     """The properties of a service that the cluster does not decide."""
-    return {name: value for name, value in properties.items() if name != URL}
+    return {name: value for name, value in properties.items() if name != URL and not name.startswith(PREFIX)}
 
 
 def adds_nothing(shown: Entry, wanted: Entry) -> bool:

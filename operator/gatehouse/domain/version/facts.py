@@ -24,6 +24,7 @@ from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.readable import Unreadable
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.governance.policy import CompiledPolicy
+from gatehouse.domain.serving.running import StagedPods
 from gatehouse.domain.version.records import KnownIds, VersionRecord
 from gatehouse.domain.version.row_recovery import digest_of, id_in
 
@@ -70,7 +71,8 @@ class Facts:
     they count or not; ``unreadable`` are those of both that cannot be read. ``withdrawals`` has, by uid, those that
     were withdrawn lately, of any version. ``deployed_to`` names the stages that run the version; ``served_in`` are
     pairs of a stage and a namespace with an enforced gate in which a service runs the version with its digest, None
-    when that is not known yet. ``rivals`` are other versions of its URI, and rejected ones of its digest or in its
+    when that is not known yet. ``running`` are the Pods that run the version, None when they are not known yet.
+    ``rivals`` are other versions of its URI, and rejected ones of its digest or in its
     folder; ``endpoints`` says where its bucket is. ``held`` is what the version was held to before: by its row, or as a
     new version by the row of its model.
     """
@@ -95,6 +97,7 @@ class Facts:
     withdrawals: Mapping[str, Withdrawal] = field(default_factory=dict)
     deployed_to: tuple[str, ...] = ()
     served_in: tuple[tuple[str, str], ...] | None = None
+    running: tuple[StagedPods, ...] | None = None
     rivals: tuple[VersionStanding, ...] = ()
     endpoints: Endpoints = field(default_factory=dict)
     held: Held = field(default_factory=Held)

@@ -18,6 +18,7 @@ from gatehouse.api.model_version import (
     PolicyOutcome,
     Progress,
     Refusal,
+    RunningStatus,
     TemplateStatus,
 )
 from gatehouse.api.registered_model import RiskTier
@@ -57,6 +58,8 @@ MOST_STAGES: Final = 16
 MOST_DTYPES: Final = 64
 LARGEST_COUNT: Final = 2**53 - 1
 MOST_ADMITTED: Final = 128
+MOST_RUNNING: Final = 64
+SHOWN_PODS: Final = 3
 
 S = TypeVar("S", bound=ConditionedStatus)
 
@@ -86,6 +89,7 @@ def version_status(
         cleared_for=list(decision.cleared_for),
         deployed_to=_stages(facts),
         admitted_to=_admitted_to(facts, decision),
+        running=_running(facts, decision),
         claimed_at=decision.claimed_at or version.status.claimed_at,
         refusals=[Refusal.model_validate({"stage": stage, "reason": reason}) for stage, reason in decision.refusals],
         registry=_registry_name(registry),
@@ -171,6 +175,51 @@ def _admitted_to(facts: Facts, decision: Decision) -> list[Admission]:
     return [Admission(stage=stage, namespace=namespace) for stage, namespace in kept[:MOST_ADMITTED]]
 
 
+def _running(facts: Facts, decision: Decision) -> list[RunningStatus]:
+    """The Pods that run the version, first those that run what is not approved."""
+    if facts.running is None:
+        return list(facts.version.status.running)
+    approved = _approved_digest(decision)
+    found = [
+        RunningStatus(
+            stage=stage,
+            namespace=pods.namespace,
+            service=pods.service,
+            digest=pods.digest or None,
+            pods=pods.pods,
+            ready=pods.ready,
+            approved=stage in decision.cleared_for and pods.digest == approved,
+        )
+        for stage, pods in facts.running
+    ]
+    return sorted(found, key=lambda each: each.approved)[:MOST_RUNNING]
+
+
+def _approved_digest(decision: Decision) -> str | None:
+    return decision.record.digest if decision.record else None
+
+
+def _running_uncleared(facts: Facts, decision: Decision) -> ConditionState | None:
+    """Whether something runs that is not what was approved: a service, or Pods that loaded other bytes."""
+    pods = [(stage, each) for stage, each in facts.running or () if stage in decision.cleared_for]
+    stages = {*facts.deployed_to, *(stage for stage, _ in facts.running or ())}
+    uncleared = sorted(stages - set(decision.cleared_for))
+    if uncleared:
+        message = f"services run the version in {', '.join(uncleared)} uncleared; Gatehouse stops none: replace them"
+        return ConditionState(RUNNING_UNCLEARED, "True", "NotCleared", message)
+    approved = _approved_digest(decision)
+    other = [each for _, each in pods if each.digest != approved]
+    if not other:
+        return None
+    named = "; ".join(
+        f"{each.pods} of {each.namespace}/{each.service} with {each.digest or 'no digest'}"
+        for each in other[:SHOWN_PODS]
+    )
+    more = f" (and {len(other) - SHOWN_PODS} more services)" if len(other) > SHOWN_PODS else ""
+    message = f"Pods run other bytes than the approved {approved}: {named}{more}; Gatehouse stops none: replace them"
+    return ConditionState(RUNNING_UNCLEARED, "True", "OtherDigest", message)
+
+
 def _tier(facts: Facts, decision: Decision) -> RiskTier | None:
     known = not isinstance(facts.model, Unmet) and not isinstance(facts.registry, Unmet)
     return decision.held.risk_tier if known else None
@@ -183,14 +232,9 @@ def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:
     if shut is not None and decision.phase not in DECLARED_PHASES and shut.attention != "None":
         abnormal = STALLED if shut.attention == "Person" else RECONCILING
         yield ConditionState(abnormal, "True", shut.finding.reason, shut.message)
-    uncleared = [stage for stage in facts.deployed_to if stage not in decision.cleared_for]
-    if uncleared:
-        yield ConditionState(
-            RUNNING_UNCLEARED,
-            "True",
-            "NotCleared",
-            f"services run the version in {', '.join(uncleared)} uncleared; Gatehouse stops none: replace them",
-        )
+    uncleared = _running_uncleared(facts, decision)
+    if uncleared is not None:
+        yield uncleared
     if facts.unreadable:
         rest = len(facts.unreadable) - SHOWN_UNREADABLE
         named = "; ".join(unreadable.message for unreadable in facts.unreadable[:SHOWN_UNREADABLE])
