@@ -120,6 +120,7 @@ OPERATES: Rights = {
     VETTED: "list watch create patch delete",
     OPENDATAHUB: "list",
     SERVICES: "list watch create patch delete",
+    "pods": "list",
     RUNTIMES: "create patch",
     **dict.fromkeys((HTTP_ROUTES, OPENSHIFT_ROUTES), "list watch create patch delete"),
     CUSTOM_HOSTS: "create update",

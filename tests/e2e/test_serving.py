@@ -17,7 +17,7 @@ import pytest
 from cluster.status import Manifest
 from e2e.clients import Client, send_many, traffic
 from e2e.machine import until
-from e2e.serving import NAMESPACE, SERVED, Serving, serving
+from e2e.serving import NAMESPACE, SERVED, STAGE, Serving, serving
 
 REQUESTS = 10_000
 WITHIN = 0.03
@@ -67,6 +67,20 @@ def test_a_deployment_serves_the_vetted_bytes_under_its_name(served: Serving, di
     served.deploy("chat", "granite-2")
     served.wait_healthy("chat", "granite-2")
     assert reached(served, "chat").once() == (200, digests["granite-2"])
+
+
+def test_versions_show_what_their_pods_loaded(served: Serving, digests: dict[str, str]) -> None:
+    def running(version: str) -> list[Manifest]:
+        home = f"--namespace={served.installation.models}"
+        return [
+            each
+            for each in served.node.get("modelversion", version, home)["status"].get("running", ())
+            if each["service"] == "chat"
+        ]
+
+    place = {"stage": STAGE, "namespace": NAMESPACE, "service": "chat", "digest": digests["granite-2"]}
+    wanted = [{**place, "pods": 1, "ready": 1, "approved": True}]
+    until(lambda: True if running("granite-2") == wanted and running("granite-1") == [] else None)
 
 
 def test_prometheus_tells_pods_apart(served: Serving, digests: dict[str, str]) -> None:
