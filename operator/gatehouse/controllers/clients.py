@@ -35,9 +35,12 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Slot(Generic[T]):
-    """One connection: the generation that it was opened for, how long it is valid, and the result of opening it."""
+    """One connection: the object and the generation that it was opened for, how long it is valid, and the result.
 
-    generation: int
+    A registry that is deleted and created again has the same name and generation, and another uid.
+    """
+
+    declared: tuple[str, int]
     since: datetime
     until: datetime
     opened: asyncio.Future[T]
@@ -157,10 +160,11 @@ class Connections:
         self, slots: dict[K, _Slot[T]], key: K, registry: ModelRegistry, opener: Callable[[], Awaitable[T]]
     ) -> T:
         now, slot = self._clock.now(), slots.get(key)
-        if slot is None or slot.generation != registry.metadata.generation or not slot.since <= now < slot.until:
+        declared = (registry.metadata.uid, registry.metadata.generation)
+        if slot is None or slot.declared != declared or not slot.since <= now < slot.until:
             opened: asyncio.Future[T] = asyncio.ensure_future(opener())
             opened.add_done_callback(_retrieved)
-            slot = _Slot(registry.metadata.generation, now, now + self._reread, opened)
+            slot = _Slot(declared, now, now + self._reread, opened)
             slots[key] = slot
         try:
             return await asyncio.shield(slot.opened)

@@ -240,6 +240,17 @@ async def test_an_open_database_is_opened_again_only_on_request() -> None:
     assert databases.opened == 2
 
 
+async def test_a_registry_that_is_created_again_does_not_get_the_database_of_the_deleted_one() -> None:
+    """Its name and its generation are the same."""
+    databases = Databases(registry=Rows())
+    shared = connections(databases)
+    for uid, opened in (("first", 1), ("first", 1), ("second", 2)):
+        wire = body("registry")
+        wire["metadata"]["uid"] = uid
+        await shared.rows(ModelRegistry.model_validate(wire))
+        assert databases.opened == opened
+
+
 async def test_credentials_that_a_database_refuses_later_are_read_again() -> None:
     rows = Rows(refuses=DENIED)
     databases = Databases(registry=rows)

@@ -168,9 +168,10 @@ class Common:
     ) -> Self:
         """Each value once, sorted.
 
-        Registries add to the lists that Gatehouse brings. KServe's configuration adds its storage initializer.
+        Registries add to the lists that Gatehouse brings. A registry without object stores clears nothing, and adds
+        nothing. KServe's configuration adds its storage initializer.
         """
-        serving = [(registry, registry.spec.serving) for registry in registries]
+        serving = [(registry, registry.spec.serving) for registry in registries if registry.spec.object_stores]
         arguments = _allowed_arguments(registry for registry, _ in serving)
         connections: defaultdict[ShardKey, set[str]] = defaultdict(set)
         for registry, defaults in serving:

@@ -86,6 +86,21 @@ def test_every_object_names_every_key_and_has_what_all_have() -> None:
         assert spec["connections"] == ["store"]
 
 
+def test_a_registry_that_has_no_stores_adds_nothing() -> None:
+    lists = {
+        "vllmImage": "evil.example.com/vllm:1",
+        "initializerImages": ["evil.example.com/initializer:1"],
+        "proxyImages": ["evil.example.com/proxy:1"],
+        "allowedArguments": ["--evil"],
+        "allowedResources": ["example.com/evil"],
+        "allowedEnvironment": ["EVIL"],
+    }
+    idle = worlds.registry(objectStores=[], serving=lists)
+    assert Common.of(runtimes=[], registries=[idle], accelerators=[]) == Common.of(
+        runtimes=[], registries=[], accelerators=[]
+    )
+
+
 def test_an_argument_that_a_registry_writes_with_underscores_is_listed_as_the_gate_looks_it_up() -> None:
     made = worlds.registry(serving={"allowedArguments": ["--enable_expert_parallel", "--max_cudagraph_capture_size=8"]})
     common = Common.of(runtimes=(), registries=[made], accelerators=())
