@@ -118,7 +118,6 @@ OPERATES: Rights = {
     **dict.fromkeys(set(KINDS) - {VETTED}, "list watch"),
     **{kind.replace(".", "/status.", 1): "patch" for kind in RECONCILED},
     VETTED: "list watch create patch delete",
-    OPENDATAHUB: "list",
     SERVICES: "list watch create patch delete",
     "pods": "list",
     RUNTIMES: "create patch",

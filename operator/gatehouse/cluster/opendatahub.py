@@ -17,7 +17,7 @@ REGISTRIES: Final = "modelregistries.modelregistry.opendatahub.io"
 _OWN: Final = "app.kubernetes.io/part-of=gatehouse"
 _MOST: Final = 1_000
 _ABSENT: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN})
-"""Without the right to list the kind, which an administrator may take away, its objects are none of ours."""
+"""The right to list the kind comes with the component ``opendatahub``. Without it the objects are none of ours."""
 
 
 class KubernetesOpenDataHub:

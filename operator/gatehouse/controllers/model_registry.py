@@ -17,7 +17,7 @@ from gatehouse.api.model_registry import (
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.wire import WireRegistry, WireVersion
 from gatehouse.controllers.clients import Connections
-from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Right, Trigger, resource_of
+from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigger, resource_of
 from gatehouse.controllers.dependencies import Dependencies
 from gatehouse.controllers.indexes import BY_BUCKET, DEFAULT, IS_DEFAULT, outcome_part
 from gatehouse.controllers.lookup import Objects
@@ -304,8 +304,6 @@ DECLARATION: Final = Declaration(
         Trigger(kind=ModelRegistry.info.plural, relevant=registry_part, dependents=registries_of_its_buckets),
         Trigger(kind=ModelVersion.info.plural, relevant=outcome_part, dependents=_registry_of, settle=SUMMARY_SETTLE),
     ),
-    # The sweep of OpenShift AI's objects; the component that brings their kind adds the right to write their status.
-    rights=(Right(group="modelregistry.opendatahub.io", resource="modelregistries", verbs=("list",)),),
     workers=WORKERS,
     backoff=_backoff,
     waits_for_database=True,

@@ -1,9 +1,10 @@
 """Objects of OpenShift AI's kind ModelRegistry: Gatehouse reads those that are its own as registries.
 
 The kind may be absent, and on a cluster with OpenShift AI's operator the kind belongs to that operator. An object is
-Gatehouse's own if it has the label ``app.kubernetes.io/part-of: gatehouse``; others are not even listed. The right to
-write a status comes with the component that brings the kind. No other work waits for this one: the sweep reads a small
-list at intervals, and writes only differences.
+Gatehouse's own if it has the label ``app.kubernetes.io/part-of: gatehouse``; others are not even listed. An object with
+the finalizer of OpenShift AI's operator is that operator's. The rights come with the component that brings the kind:
+without the component the list is refused, and the kind counts as absent. No other work waits for this one: the sweep
+reads a small list at intervals, and writes only differences.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import UtcClock
 from gatehouse.domain.common.conditions import merge
 from gatehouse.domain.common.errors import ReconcileError
-from gatehouse.domain.common.opendatahub import AVAILABLE, availability, derived_registry
+from gatehouse.domain.common.opendatahub import AVAILABLE, availability, derived_registry, is_anothers
 from gatehouse.domain.common.readable import member, read_conditions
 
 __all__ = ["OpenDataHubApi", "OpenDataHubRegistries"]
@@ -49,6 +50,7 @@ class OpenDataHubRegistries:
         self._api = api
         self._objects = objects
         self._clock = clock
+        self._left: frozenset[str] = frozenset()
 
     async def sweep(self) -> None:
         """Writes each condition that differs. After an error, the next sweep tries again."""
@@ -57,8 +59,17 @@ class OpenDataHubRegistries:
         except ReconcileError as error:
             _log.warning("OpenShift AI's ModelRegistries were not listed", reason=error.reason, message=error.message)
             return
+        self._leave([body for body in bodies if is_anothers(body)])
         for body in bodies:
-            await self._one(body)
+            if not is_anothers(body):
+                await self._one(body)
+
+    def _leave(self, bodies: Sequence[Mapping[str, Any]]) -> None:
+        """Says once of each object that Gatehouse leaves the object to OpenShift AI's operator."""
+        names = frozenset(f"{body['metadata']['namespace']}/{body['metadata']['name']}" for body in bodies)
+        for name in sorted(names - self._left):
+            _log.warning("OpenShift AI's operator has this ModelRegistry, and Gatehouse leaves it alone", registry=name)
+        self._left = names
 
     async def _one(self, body: Mapping[str, Any]) -> None:
         namespace, name = str(body["metadata"]["namespace"]), str(body["metadata"]["name"])

@@ -107,6 +107,7 @@ def kill(operator: Operator, moments: random.Random) -> None:
     operator.start(wait=False)
 
 
+@pytest.mark.timeout(180 + 30 * KILLS)
 def test_kills_at_random_moments_skip_no_step_and_no_revision(deployed: Split) -> None:
     print(f"ROLLOUT_SEED={SEED}")
     moments = random.Random(SEED)

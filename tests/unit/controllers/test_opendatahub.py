@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.opendatahub import OpenDataHubRegistries
@@ -149,6 +150,23 @@ async def test_an_object_that_is_being_deleted_is_left_alone(cluster: Cluster) -
     cluster.foreign["one"]["metadata"]["deletionTimestamp"] = "2026-12-01T00:00:00Z"
     await sweeping(cluster).sweep()
     assert cluster.written == []
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_an_object_of_another_operator_is_left_alone_and_said_once(cluster: Cluster, *, alone: bool) -> None:
+    cluster.add("one")
+    cluster.foreign["one"]["metadata"] |= {
+        "finalizers": ["modelregistry.opendatahub.io/finalizer"],
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    if not alone:
+        cluster.ready["one"] = "True"
+    sweep = sweeping(cluster)
+    with capture_logs() as logs:
+        for _ in range(3):
+            await sweep.sweep()
+    assert (cluster.written, cluster.made) == ([], [])
+    assert [entry["registry"] for entry in logs] == ["registries/one"]
 
 
 async def test_an_api_server_that_does_not_answer_is_asked_again_at_the_next_sweep(cluster: Cluster) -> None:

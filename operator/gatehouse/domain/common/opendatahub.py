@@ -25,6 +25,7 @@ __all__ = [
     "NamedDatabase",
     "availability",
     "derived_registry",
+    "is_anothers",
     "named_database",
 ]
 
@@ -33,6 +34,8 @@ ANNOTATION_DATABASE_TLS: Final = f"{GROUP}/database-tls"
 """On an object of that kind, whose schema has no such member: Disabled for a database without TLS."""
 PATIENCE: Final = timedelta(minutes=1)
 """How long an object stands alone before a ModelRegistry is made of it: both may be applied together."""
+_FINALIZER: Final = "modelregistry.opendatahub.io/finalizer"
+"""OpenShift AI's operator writes it onto each object that it reconciles."""
 _PORTS: Final[Mapping[Literal["mysql", "postgres"], int]] = {"mysql": 3306, "postgres": 5432}
 _LONGEST_NAME: Final = 253
 _HIGHEST_PORT: Final = 65_535
@@ -50,6 +53,12 @@ class NamedDatabase:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.username}@{self.host}:{self.port}/{self.database}"
+
+
+def is_anothers(body: Mapping[str, Any]) -> bool:
+    """Whether OpenShift AI's operator reconciles an object of its kind: two operators would fight over its status."""
+    finalizers = member(body, "metadata", "finalizers")
+    return isinstance(finalizers, list) and _FINALIZER in finalizers
 
 
 def named_database(body: Mapping[str, Any]) -> NamedDatabase | None:
