@@ -375,22 +375,60 @@ def test_the_operator_does_not_deploy(gate: Gate, chat: str) -> None:
 # What belongs to a deployment by its own word only
 
 
-def test_a_forged_owner_opens_no_gate(gate: Gate, chat: str) -> None:
-    """A service that claims to be of a deployment is judged as each other one: its artifact must be cleared."""
+def controlled(gate: Gate, chat: str, body: Manifest, *, controller: bool = True, by: str = "") -> Manifest:
+    """An object that says that the deployment controls it."""
     owner = gate.admin.request("GET", chat)
-    claim = [
-        {
-            "apiVersion": owner["apiVersion"],
-            "kind": owner["kind"],
-            "name": owner["metadata"]["name"],
-            "uid": owner["metadata"]["uid"],
-            "controller": True,
-        }
-    ]
-    forged = {
-        ("metadata", "ownerReferences"): claim,
-        ("metadata", "annotations", "gatehouse.dev/revision"): "chat-0000000000000000",
+    claim = {
+        "apiVersion": by or owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": controller,
     }
-    bad = altered(gate.service(uri="s3://models/tampered/"), forged)
-    assert "is not cleared" in refusal(gate.developer, bad)
-    assert objection(gate.developer, altered(gate.service(), forged)) == ""
+    revision = ("metadata", "annotations", "gatehouse.dev/revision")
+    return altered(body, {("metadata", "ownerReferences"): [claim], revision: "chat-0000000000000000"})
+
+
+def revision_of(gate: Gate) -> Manifest:
+    metadata = {"name": "chat-0000000000000000", "namespace": gate.namespace, "annotations": {}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": metadata,
+        "revision": 1,
+        "data": {"a": 1},
+    }
+
+
+@pytest.mark.parametrize("by", ["", "gatehouse.dev/v9"])
+def test_only_the_operator_makes_what_a_deployment_controls(gate: Gate, chat: str, by: str) -> None:
+    """It takes the state of such a service for that of the deployment, and overwrites and deletes the service."""
+    for body, kind in ((gate.service(), "inferenceservices"), (revision_of(gate), "controllerrevisions")):
+        said = refusal(gate.admin, controlled(gate, chat, body, by=by))
+        assert f"only Gatehouse writes {kind} that a ModelDeployment controls" in said
+        assert "remove the ModelDeployment from metadata.ownerReferences" in said
+        assert send(gate.operator, controlled(gate, chat, body, by=by))
+        # One that only depends on the deployment is deleted with it, and is no service of the deployment.
+        assert send(gate.admin, controlled(gate, chat, body, controller=False))
+
+
+def test_what_exists_does_not_get_a_deployment_as_its_controller(gate: Gate, chat: str) -> None:
+    body = altered(gate.service(), {("metadata", "name"): "adopted"})
+    send(gate.developer, body, query=PERSIST)
+    path = gate.admin.path_of(body)
+    owners = controlled(gate, chat, body)["metadata"]["ownerReferences"]
+    told = said_to(gate.developer, path, {"metadata": {"ownerReferences": owners}})
+    assert "only Gatehouse writes inferenceservices that a ModelDeployment controls" in told
+    depends = [{**owners[0], "controller": False}]
+    gate.developer.request("PATCH", path, {"metadata": {"ownerReferences": depends}}, content_type=MERGE)
+    assert "that a ModelDeployment controls" in said_to(gate.developer, path, {"metadata": {"ownerReferences": owners}})
+    gate.operator.request("PATCH", path, {"metadata": {"ownerReferences": owners}}, content_type=MERGE)
+    # People still edit what the operator made: the operator puts it back, and KServe and the cluster write into it.
+    assert said_to(gate.developer, path, {"metadata": {"labels": {"team": "red"}}}) == ""
+    assert said_to(gate.developer, path, {"metadata": {"ownerReferences": None}}) == ""
+    gate.admin.request("DELETE", path)
+
+
+def test_a_forged_owner_opens_no_gate(gate: Gate, chat: str) -> None:
+    """A service of a deployment is judged as each other one, also the operator's: its artifact must be cleared."""
+    assert "is not cleared" in refusal(gate.operator, controlled(gate, chat, gate.service(uri="s3://models/tampered/")))

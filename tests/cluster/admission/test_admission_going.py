@@ -197,6 +197,16 @@ CASES: Final[Mapping[str, Case]] = {
         written={(*TEMPLATE, "tolerations"): TOLERATION},
         why=VAIN,
     ),
+    "controllerrevisions": Case(
+        body=lambda gate: {
+            "apiVersion": "apps/v1",
+            "kind": "ControllerRevision",
+            "metadata": {"name": "held", "namespace": gate.namespace},
+            "revision": 1,
+            "data": {"a": 1},
+        },
+        why="the API server lets no one change the data of one",
+    ),
     "podtemplates": Case(
         body=pod_template,
         written={("template", "spec", "tolerations"): TOLERATION},
