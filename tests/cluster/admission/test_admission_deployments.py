@@ -391,13 +391,8 @@ def controlled(gate: Gate, chat: str, body: Manifest, *, controller: bool = True
 
 def revision_of(gate: Gate) -> Manifest:
     metadata = {"name": "chat-0000000000000000", "namespace": gate.namespace, "annotations": {}}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "ControllerRevision",
-        "metadata": metadata,
-        "revision": 1,
-        "data": {"a": 1},
-    }
+    body = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata}
+    return {**body, "revision": 1, "data": {"a": 1}}
 
 
 @pytest.mark.parametrize("by", ["", "gatehouse.dev/v9"])
