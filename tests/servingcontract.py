@@ -126,6 +126,8 @@ class ServingContract:
         serving = running(a_service(ids.version_id, **pods))
         assert await opened.rows.save_serving(serving) == 2
         assert await opened.rows.save_serving(serving) == 0
+        unknown = a_service(ids.version_id, digest=DIGEST)
+        assert await opened.rows.save_serving(running(unknown)) == 0, "a restart writes nothing"
         (shown,) = await listed(opened, SERVICES)
         assert shown.properties == {
             "url": Property("string", URL),

@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, select
 
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.entries.entry import FIRST_RECORDED_ID, EntryKind
-from gatehouse.domain.entries.observed import UNDEPLOYED, URL, ObservedService, ObservedServing, own_properties
+from gatehouse.domain.entries.observed import OF_PODS, UNDEPLOYED, URL, ObservedService, ObservedServing, own_properties
 from gatehouse.domain.entries.properties import Property
 from gatehouse.registry.entry_mappers import (
     dump_members,
@@ -104,8 +104,8 @@ class _Saving:
         wanted: list[_Wanted] = []
         for key, service in services.items():
             facts = {"registeredModelId": str(models[service.version_id]), "modelVersionId": str(service.version_id)}
-            shown = facts | _runtime(service)
-            wanted.append((there.get(key), _service_values(key, service), shown, service.properties))
+            row, members = there.get(key), facts | _runtime(service)
+            wanted.append((row, _service_values(key, service), members, _properties(row, service)))
         wanted += [
             (row, _undeployed_values(row), {}, _last_address(row))
             for row in rows
@@ -222,6 +222,14 @@ def _service_values(key: tuple[int, str], service: ObservedService) -> RowValues
 
 def _runtime(service: ObservedService) -> dict[str, str]:
     return {"runtime": service.runtime} if service.runtime else {}
+
+
+def _properties(row: StoredRow | None, service: ObservedService) -> Mapping[str, Property]:
+    """What the cluster shows. While the Pods are not known, as after a restart, what was known of them stays."""
+    if row is None or service.pods is not None:
+        return service.properties
+    known = {name: value for name, value in load_properties(row.properties).items() if name in OF_PODS}
+    return {**service.properties, **known}
 
 
 def _undeployed_values(row: StoredRow) -> RowValues:

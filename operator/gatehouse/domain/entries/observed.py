@@ -16,6 +16,7 @@ from gatehouse.domain.entries.properties import Property
 __all__ = [
     "DEPLOYED",
     "OBSERVED_KINDS",
+    "OF_PODS",
     "UNDEPLOYED",
     "URL",
     "ObservedEnvironment",
@@ -34,6 +35,8 @@ DIGEST: Final = f"{PREFIX}digest"
 RUNNING_DIGEST: Final = f"{PREFIX}running_digest"
 PODS: Final = f"{PREFIX}pods"
 READY_PODS: Final = f"{PREFIX}ready_pods"
+OF_PODS: Final = frozenset({RUNNING_DIGEST, PODS, READY_PODS})
+"""What the Pods of a service tell."""
 DEPLOYED: Final = "DEPLOYED"
 UNDEPLOYED: Final = "UNDEPLOYED"
 _FACTS: Final = frozenset({"registeredModelId", "modelVersionId", "runtime"})
