@@ -25,7 +25,8 @@ from gatehouse.domain.query.scopes import EVERY_NAMESPACE
 from gatehouse.domain.version.records import VersionRecord
 from gatehouse.domain.version.shown import ShownDecision
 from gatehouse.registry.entries import Entries
-from gatehouse.registry.entry_writes import CreateEntry, EntryChange
+from gatehouse.registry.entry_creations import CreateEntry
+from gatehouse.registry.entry_updates import EntryChange
 from gatehouse.registry.tables import entries, entry_properties, registered_models
 from registrycontract import NOW, Opened, a_version
 

@@ -28,7 +28,7 @@ from gatehouse.domain.query.pages import Order, Page
 from gatehouse.domain.version.records import KnownIds, RegistryCounts, VersionIds
 from gatehouse.domain.version.shown import ShownDecision
 from gatehouse.registry.entry_pages import EntryPage, position_of
-from gatehouse.registry.entry_writes import EntryChange
+from gatehouse.registry.entry_updates import EntryChange
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.tables import model_versions
 from registrycontract import DIGEST, Opened, a_change, a_model, a_version

@@ -16,7 +16,7 @@ from gatehouse.domain.entries.properties import Property
 from gatehouse.domain.entries.refusals import EntryGoverned
 from gatehouse.domain.query.pages import Page
 from gatehouse.domain.version.records import VersionIds
-from gatehouse.registry.entry_writes import EntryChange
+from gatehouse.registry.entry_updates import EntryChange
 from gatehouse.registry.tables import entries, entry_properties
 from registrycontract import DIGEST, OTHER_DIGEST, Opened, a_change
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from gatehouse.cluster.client import ApiClient, ClusterError
 from gatehouse.cluster.errors import to_reconcile_error
-from gatehouse.domain.serving.running import SELECTORS, LoadedModel, RunningPods, count_pods, loaded_model
+from gatehouse.domain.serving.running import SELECTORS, PodModel, RunningPods, count_pods, pod_model
 
 __all__ = ["KubernetesPods"]
 
@@ -25,11 +25,11 @@ class KubernetesPods:
 
         :raises ReconcileError: the API server does not answer, or refuses.
         """
-        found: list[LoadedModel] = []
+        found: list[PodModel] = []
         try:
             for selector in SELECTORS:
                 async for pod in self._client.items("pods", selector=selector, limit=_PAGE):
-                    model = loaded_model(pod)
+                    model = pod_model(pod)
                     if model is not None:
                         found.append(model)
         except ClusterError as error:

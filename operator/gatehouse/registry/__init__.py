@@ -4,7 +4,8 @@ The path of a call: :mod:`~gatehouse.registry.pool` opens the database of a regi
 :mod:`~gatehouse.registry.rows` submits an operation. An operation is a value with its SQL beside it, in
 :mod:`~gatehouse.registry.versions`, :mod:`~gatehouse.registry.models`, :mod:`~gatehouse.registry.live_rows` or
 :mod:`~gatehouse.registry.audit`. For REST clients, :mod:`~gatehouse.registry.entries` submits the operations of
-:mod:`~gatehouse.registry.entry_pages` and :mod:`~gatehouse.registry.entry_writes`.
+:mod:`~gatehouse.registry.entry_pages`, :mod:`~gatehouse.registry.entry_creations` and
+:mod:`~gatehouse.registry.entry_updates`.
 :mod:`~gatehouse.registry.batcher` joins concurrent operations into batches, and :mod:`~gatehouse.registry.database`
 runs each batch in the database's one thread, with all retries.
 

@@ -11,9 +11,10 @@ from gatehouse.domain.query.filters import Filter
 from gatehouse.domain.query.pages import Page
 from gatehouse.domain.query.scopes import EVERY_NAMESPACE, Scope
 from gatehouse.registry.database import Database
+from gatehouse.registry.entry_creations import CreateEntry
 from gatehouse.registry.entry_mappers import dump_members, dump_properties
 from gatehouse.registry.entry_pages import EntryPage, FindEntry, GetEntry, ListEntries
-from gatehouse.registry.entry_writes import CreateEntry, EntryChange, UpdateEntry
+from gatehouse.registry.entry_updates import EntryChange, UpdateEntry
 
 __all__ = ["Entries"]
 

@@ -1,10 +1,10 @@
 """The operations on a database, as values that run themselves.
 
 Concurrent calls run together: reads on one connection, writes in one transaction, and the operations of one class with
-as few statements as possible. A new call of the database
-is a class beside its SQL (in :mod:`gatehouse.registry.versions`, :mod:`gatehouse.registry.models`,
-:mod:`gatehouse.registry.live_rows`, :mod:`gatehouse.registry.audit`, :mod:`gatehouse.registry.entry_pages` or
-:mod:`gatehouse.registry.entry_writes`), and a method of :class:`gatehouse.registry.rows.Rows` or
+as few statements as possible. A new call of the database is a class beside its SQL (in
+:mod:`gatehouse.registry.versions`, :mod:`gatehouse.registry.models`, :mod:`gatehouse.registry.live_rows`,
+:mod:`gatehouse.registry.audit`, :mod:`gatehouse.registry.entry_pages`, :mod:`gatehouse.registry.entry_creations` or
+:mod:`gatehouse.registry.entry_updates`), and a method of :class:`gatehouse.registry.rows.Rows` or
 :class:`gatehouse.registry.entries.Entries` that submits it.
 """
 

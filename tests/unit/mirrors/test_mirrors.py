@@ -18,7 +18,7 @@ from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.domain.entries.entry import NewEntry
 from gatehouse.mirrors.client import open_mirror
-from gatehouse.registry.entry_writes import EntryChange
+from gatehouse.registry.entry_updates import EntryChange
 from gatehouse.registry.rows import Rows
 from registrycontract import NOW, Opened, open_file
 from unit.mirrors.registries import TOKEN, FakeRegistry, fake_registry

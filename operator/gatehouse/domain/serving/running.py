@@ -20,7 +20,7 @@ from gatehouse.domain.common.locations import folder_of
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.serving.template import ANNOTATION_DIGEST
 
-__all__ = ["SELECTORS", "LoadedModel", "RunningPods", "StagedPods", "count_pods", "loaded_model"]
+__all__ = ["SELECTORS", "PodModel", "RunningPods", "StagedPods", "count_pods", "pod_model"]
 
 _SERVICE: Final = "serving.kserve.io/inferenceservice"
 _PART_OF: Final = "app.kubernetes.io/part-of"
@@ -33,7 +33,7 @@ _LONGEST_URI: Final = 1024
 _LONGEST_SERVICE: Final = 253
 
 
-class LoadedModel(NamedTuple):
+class PodModel(NamedTuple):
     """What a Pod runs. ``folder`` and ``digest`` are empty where the Pod does not tell."""
 
     namespace: str
@@ -62,7 +62,7 @@ class StagedPods(NamedTuple):
     pods: RunningPods
 
 
-def loaded_model(pod: Mapping[str, Any]) -> LoadedModel | None:
+def pod_model(pod: Mapping[str, Any]) -> PodModel | None:
     """What a Pod runs; None for a Pod whose model server has not started or has ended."""
     if member(pod, "status", "phase") != "Running":
         return None
@@ -71,7 +71,7 @@ def loaded_model(pod: Mapping[str, Any]) -> LoadedModel | None:
     service = _text(labels, _SERVICE, most=_LONGEST_SERVICE) or _text(labels, _NAME, most=_LONGEST_SERVICE)
     digest = _text(annotations, ANNOTATION_DIGEST, most=len("sha256:") + 64)
     uri = _uri(pod)
-    return LoadedModel(
+    return PodModel(
         namespace=metadata["namespace"],
         service=service,
         folder=folder_of(uri) if uri else "",
@@ -80,7 +80,7 @@ def loaded_model(pod: Mapping[str, Any]) -> LoadedModel | None:
     )
 
 
-def count_pods(models: Iterable[LoadedModel]) -> tuple[RunningPods, ...]:
+def count_pods(models: Iterable[PodModel]) -> tuple[RunningPods, ...]:
     """The Pods of each service and artifact, sorted."""
     pods = Counter[tuple[str, str, str, str]]()
     ready = Counter[tuple[str, str, str, str]]()

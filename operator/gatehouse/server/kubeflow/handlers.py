@@ -24,7 +24,7 @@ from gatehouse.domain.query.pages import Order, Page
 from gatehouse.domain.query.scopes import Scope
 from gatehouse.registry.entries import Entries
 from gatehouse.registry.entry_pages import EntryPage, position_of
-from gatehouse.registry.entry_writes import EntryChange
+from gatehouse.registry.entry_updates import EntryChange
 from gatehouse.server.calls import Call
 from gatehouse.server.errors import BadRequest, Conflict
 from gatehouse.server.kubeflow.answers import write_entry, write_list

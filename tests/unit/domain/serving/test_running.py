@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.serving.running import LoadedModel, count_pods, loaded_model
+from gatehouse.domain.serving.running import PodModel, count_pods, pod_model
 
 DIGEST = "sha256:" + "a" * 64
 URI = "s3://models/granite"
@@ -30,21 +30,21 @@ def a_pod(**changes: Any) -> dict[str, Any]:
     }
 
 
-RUNS = LoadedModel("team-a", "chat", f"{URI}/", DIGEST, ready=True)
+RUNS = PodModel("team-a", "chat", f"{URI}/", DIGEST, ready=True)
 
 
 def test_a_pod_tells_what_it_loaded() -> None:
-    assert loaded_model(a_pod()) == RUNS
+    assert pod_model(a_pod()) == RUNS
 
 
 def test_a_pod_of_an_llminferenceservice_has_its_name_in_another_label() -> None:
     labels = {"app.kubernetes.io/part-of": "llminferenceservice", "app.kubernetes.io/name": "chat"}
-    assert loaded_model(a_pod(labels=labels)) == RUNS
+    assert pod_model(a_pod(labels=labels)) == RUNS
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Succeeded", "Failed", "Unknown", None])
 def test_a_pod_whose_server_does_not_run_runs_nothing(phase: str | None) -> None:
-    assert loaded_model(a_pod(status={"phase": phase})) is None
+    assert pod_model(a_pod(status={"phase": phase})) is None
 
 
 @pytest.mark.parametrize(
@@ -57,22 +57,22 @@ def test_a_pod_whose_server_does_not_run_runs_nothing(phase: str | None) -> None
     ],
 )
 def test_a_pod_that_gets_no_requests_is_not_ready(changes: dict[str, Any]) -> None:
-    assert loaded_model(a_pod(**changes)) == RUNS._replace(ready=False)
+    assert pod_model(a_pod(**changes)) == RUNS._replace(ready=False)
 
 
 @pytest.mark.parametrize("init", [[], None, "x", [{}], [{"args": []}], [{"args": [7]}], [{"args": [URI]}] * 2])
 def test_a_uri_that_is_not_told_is_unknown(init: object) -> None:
-    found = loaded_model(a_pod(init=init))
+    found = pod_model(a_pod(init=init))
     assert found == RUNS._replace(folder="")
 
 
 @pytest.mark.parametrize("digest", ["", "sha256:", "sha256:" + "A" * 64, f"{DIGEST}\n", "x" * 300_000, 7, None])
 def test_a_digest_that_is_none_is_unknown(digest: object) -> None:
-    assert loaded_model(a_pod(annotations={"gatehouse.dev/artifact-digest": digest})) == RUNS._replace(digest="")
+    assert pod_model(a_pod(annotations={"gatehouse.dev/artifact-digest": digest})) == RUNS._replace(digest="")
 
 
 def test_a_uri_longer_than_any_of_a_version_is_unknown() -> None:
-    found = loaded_model(a_pod(init=[{"args": ["s3://" + "x" * 1_024]}]))
+    found = pod_model(a_pod(init=[{"args": ["s3://" + "x" * 1_024]}]))
     assert found == RUNS._replace(folder="")
 
 
@@ -85,12 +85,12 @@ _JSON = st.recursive(
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(("labels", "annotations", "init"), _JSON)), _JSON)
 def test_no_shape_of_a_pod_is_an_error(changes: dict[str, Any], conditions: Any) -> None:
-    found = loaded_model(a_pod(status={"phase": "Running", "conditions": conditions}, **changes))
-    assert isinstance(found, LoadedModel)
+    found = pod_model(a_pod(status={"phase": "Running", "conditions": conditions}, **changes))
+    assert isinstance(found, PodModel)
 
 
 _MODELS = st.builds(
-    LoadedModel,
+    PodModel,
     namespace=st.sampled_from("ab"),
     service=st.sampled_from("st"),
     folder=st.sampled_from(["", "s3://m/v1/"]),
@@ -100,7 +100,7 @@ _MODELS = st.builds(
 
 
 @given(st.lists(_MODELS), st.randoms())
-def test_counts_lose_no_pod_and_know_no_order(models: list[LoadedModel], random: Any) -> None:
+def test_counts_lose_no_pod_and_know_no_order(models: list[PodModel], random: Any) -> None:
     found = count_pods(models)
     assert sum(each.pods for each in found) == len(models)
     assert sum(each.ready for each in found) == sum(model.ready for model in models)
