@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -89,6 +89,7 @@ class ControlPlane:
         tokens: Mapping[str, str],
         programs: Mapping[str, Path],
         node: bool = False,
+        without: Sequence[str] = (),
     ) -> None:
         self._home = home
         self._node = node
@@ -96,6 +97,7 @@ class ControlPlane:
         self._ports = ports
         self._tokens = tokens
         self._programs = programs
+        self._without = without
 
     @property
     def url(self) -> str:
@@ -187,7 +189,7 @@ class ControlPlane:
         )
 
     def controller_manager(self) -> Server:
-        """kube-controller-manager: garbage collection, namespace deletion, Jobs, Deployments."""
+        """kube-controller-manager: garbage collection, namespace deletion, Jobs, Deployments, but those left out."""
         certificate = self._certificate()
         return Server(
             name="kube-controller-manager",
@@ -195,7 +197,7 @@ class ControlPlane:
                 str(self._programs["kube-controller-manager"]),
                 f"--kubeconfig={self.user_kubeconfig(CONTROLLERS)}",
                 f"--master={self.url}",
-                "--controllers=*,-nodeipam",
+                "--controllers=" + ",".join(("*", "-nodeipam", *(f"-{name}" for name in self._without))),
                 f"--service-account-private-key-file={self._service_account_keys().private}",
                 "--leader-elect=false",
                 f"--bind-address={LOOPBACK}",

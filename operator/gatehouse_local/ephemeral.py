@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,14 +69,19 @@ class RunningVersitygw:
 
 
 @contextlib.contextmanager
-def control_plane(binaries: Binaries | None = None, *, bare: bool = False) -> Iterator[RunningControlPlane]:
-    """etcd, kube-apiserver and kube-controller-manager, with the CRDs, the roles and their bindings unless ``bare``."""
+def control_plane(
+    binaries: Binaries | None = None, *, bare: bool = False, without: Sequence[str] = ()
+) -> Iterator[RunningControlPlane]:
+    """etcd, kube-apiserver and kube-controller-manager, with the CRDs, the roles and their bindings unless ``bare``.
+
+    ``without`` names controllers of the kube-controller-manager that do not run.
+    """
     programs = (binaries or Binaries()).obtain(CONTROL_PLANE_PROGRAMS)
     with _servers() as (home, supervisor):
         etcd, peer, apiserver, manager = _ports(4)
         ports = ControlPlanePorts(etcd=etcd, etcd_peer=peer, apiserver=apiserver, controller_manager=manager)
         tokens = new_tokens()
-        plane = ControlPlane(home / "kubernetes", ports=ports, tokens=tokens, programs=programs)
+        plane = ControlPlane(home / "kubernetes", ports=ports, tokens=tokens, programs=programs, without=without)
         plane.prepare()
         for server in (plane.etcd(), plane.apiserver(), plane.controller_manager()):
             supervisor.ensure(server)

@@ -17,6 +17,7 @@ import uvloop
 from rich.console import Console
 
 from bench.audit import bench_audit
+from bench.deployments import bench_deployments
 from bench.farms import bench_farm
 from bench.figures import Result, details_table, table, to_json
 from bench.flux import bench_flux
@@ -36,7 +37,20 @@ from interrupts import unwind_on_sigterm
 
 __all__ = ["main"]
 
-_NAMES = ("idle", "gate", "audit", "policies", "cold", "restart", "latency", "hostility", "rest", "flux", "granite")
+_NAMES = (
+    "idle",
+    "gate",
+    "audit",
+    "policies",
+    "cold",
+    "restart",
+    "latency",
+    "deployments",
+    "hostility",
+    "rest",
+    "flux",
+    "granite",
+)
 _ASKED = ("fit", "kubeflow")
 """Only with what they need: vLLM takes gigabytes, and the server of Kubeflow is built from Go."""
 _RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
@@ -140,6 +154,9 @@ def _plan(options: argparse.Namespace, progress: ProgressReporter) -> list[Bench
         "gate": partial(bench_gate, artifacts=scale, repeats=50 if quick else 500, progress=progress),
         "audit": partial(bench_audit, versions=versions, records=records, progress=progress),
         "latency": partial(bench_latency, others=200, repeats=10 if quick else 60, progress=progress),
+        "deployments": partial(
+            bench_deployments, others=100 if quick else 1_000, repeats=10 if quick else 60, progress=progress
+        ),
         "hostility": partial(bench_hostility, others=200, repeats=1 if quick else 5, progress=progress),
         "rest": partial(_bench_rest, quick=quick, progress=progress),
         "flux": flux,

@@ -23,6 +23,9 @@ _GROUP = "/apis/gatehouse.dev/v1alpha1"
 _OTHERS = {
     **dict.fromkeys(("configmaps", "events", "namespaces", "secrets"), "/api/v1"),
     "buckets": "/apis/source.toolkit.fluxcd.io/v1",
+    "deployments": "/apis/apps/v1",
+    "httproutes": "/apis/gateway.networking.k8s.io/v1",
+    "inferenceservices": "/apis/serving.kserve.io/v1beta1",
 }
 _PAGE = 500
 _LONGEST_LINE = 8 * 1024 * 1024

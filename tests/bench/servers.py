@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,15 +54,19 @@ class Servers:
 
 @contextlib.contextmanager
 def servers(
-    progress: ProgressReporter, *, profiles: Path | None = None, database: LocalDatabase | None = None
+    progress: ProgressReporter,
+    *,
+    profiles: Path | None = None,
+    database: LocalDatabase | None = None,
+    without: Sequence[str] = (),
 ) -> Iterator[Servers]:
     """etcd, kube-apiserver, kube-controller-manager and MinIO with an empty bucket. Without ``database`` rows are in
-    SQLite."""
+    SQLite. ``without`` names controllers that do not run."""
     binaries = Binaries(progress=progress)
     with contextlib.ExitStack() as stack:
         with progress.step("starting the control plane and MinIO"):
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gatehouse-bench-")))
-            plane = stack.enter_context(control_plane(binaries))
+            plane = stack.enter_context(control_plane(binaries, without=without))
             store = stack.enter_context(minio(binaries))
             ensure_bucket(store, BUCKET)
             let_anybody_write(store, BUCKET)
