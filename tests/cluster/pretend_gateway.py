@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import Any
 
+from cluster.polling import polling
 from cluster.status import Manifest
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
@@ -14,35 +14,20 @@ from gatehouse_local.kube import KubeClient
 
 __all__ = ["pretend_gateway"]
 
-_POLL = 0.05
 _NOT_NOW = frozenset({404, 409})
 
 
 @contextlib.contextmanager
 def pretend_gateway(plane: RunningControlPlane, namespace: str) -> Iterator[None]:
     """For as long as the block lasts. Like Traefik it says ResolvedRefs False while a service is missing."""
-    stop = threading.Event()
-    failures: list[BaseException] = []
     where = f"/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes"
 
-    def work() -> None:
-        with contextlib.closing(plane.client()) as client:
-            try:
-                while not stop.wait(_POLL):
-                    for route in client.request("GET", where)["items"]:
-                        _try(client, route, f"{where}/{route['metadata']['name']}/status")
-            except BaseException as error:  # noqa: BLE001 - handed to the test
-                failures.append(error)
+    def work(client: KubeClient) -> None:
+        for route in client.request("GET", where)["items"]:
+            _try(client, route, f"{where}/{route['metadata']['name']}/status")
 
-    thread = threading.Thread(target=work, name="gateway", daemon=True)
-    thread.start()
-    try:
+    with polling(plane, work, name="gateway"):
         yield
-    finally:
-        stop.set()
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 def _try(client: KubeClient, route: Manifest, path: str) -> None:

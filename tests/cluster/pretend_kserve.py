@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cluster.kservepods import kserve_pod
+from cluster.polling import polling
 from cluster.pretend_kubelet import pretend_kubelet
 from cluster.status import Manifest
 from gatehouse_local.ephemeral import RunningControlPlane
@@ -20,7 +20,6 @@ from gatehouse_local.kube import KubeClient
 
 __all__ = ["pretend_kserve"]
 
-_POLL = 0.05
 _NOT_NOW = frozenset({404, 409, 422})
 _SERVICES = "/apis/serving.kserve.io/v1beta1/inferenceservices"
 _KEPT_OUT = ("name", "generateName", "namespace")
@@ -31,29 +30,14 @@ def pretend_kserve(
     plane: RunningControlPlane, namespace: str, *, starts: Callable[[Mapping[str, Any]], bool] = lambda _: True
 ) -> Iterator[None]:
     """For as long as the block lasts, in one namespace. A Pod of which ``starts`` is false stays Pending."""
-    stop = threading.Event()
-    failures: list[BaseException] = []
 
-    def work() -> None:
-        with contextlib.closing(plane.client()) as client:
-            try:
-                while not stop.wait(_POLL):
-                    for service in client.request("GET", _SERVICES)["items"]:
-                        if service["metadata"]["namespace"] == namespace:
-                            _try(client, service)
-            except BaseException as error:  # noqa: BLE001 - handed to the test
-                failures.append(error)
+    def work(client: KubeClient) -> None:
+        for service in client.request("GET", _SERVICES)["items"]:
+            if service["metadata"]["namespace"] == namespace:
+                _try(client, service)
 
-    thread = threading.Thread(target=work, name="kserve", daemon=True)
-    with pretend_kubelet(plane, run_job=lambda _: 0, starts=starts):
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-    if failures:
-        raise failures[0]
+    with pretend_kubelet(plane, run_job=lambda _: 0, starts=starts), polling(plane, work, name="kserve"):
+        yield
 
 
 def _try(client: KubeClient, service: Manifest) -> None:

@@ -6,17 +6,16 @@ So Deployments and Jobs of a control plane without nodes come to their ends by t
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from cluster.polling import polling
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.kube import KubeClient
 
 __all__ = ["pretend_kubelet"]
 
-_POLL = 0.05
 _NOT_NOW = frozenset({403, 404, 409})
 """Answers about a Pod, or what it needs, that is going, gone or changed since it was listed: it stays as it is."""
 
@@ -32,28 +31,14 @@ def pretend_kubelet(
 
     A Pod that does not start stays Pending, as does one of which something that it needs is gone.
     """
-    stop = threading.Event()
-    failures: list[BaseException] = []
 
-    def work() -> None:
-        with contextlib.closing(plane.client()) as client:
-            try:
-                while not stop.wait(_POLL):
-                    for pod in client.request("GET", "/api/v1/pods")["items"]:
-                        if starts(pod):
-                            _try(client, pod, run_job)
-            except BaseException as error:  # noqa: BLE001 - handed to the test
-                failures.append(error)
+    def work(client: KubeClient) -> None:
+        for pod in client.request("GET", "/api/v1/pods")["items"]:
+            if starts(pod):
+                _try(client, pod, run_job)
 
-    thread = threading.Thread(target=work, name="kubelet", daemon=True)
-    thread.start()
-    try:
+    with polling(plane, work, name="kubelet"):
         yield
-    finally:
-        stop.set()
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 def _try(client: KubeClient, pod: Pod, run_job: RunJob) -> None:

@@ -17,7 +17,7 @@ import orjson
 
 from gatehouse.api.deployment_analysis import AnalysisMetric, DeploymentAnalysis
 from gatehouse.api.model_deployment import MetricStatus, StepStatus, StepVerdict
-from gatehouse.domain.common.clocks import timestamp
+from gatehouse.domain.common.clocks import read_timestamp, timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.deployment.answers import QueryAnswer, no_answer
@@ -170,9 +170,9 @@ def due_after(step: StepStatus, interval: timedelta, *, now: datetime, at_once: 
     ahead was written before the clock jumped back: the step is due, and the measurement writes a time of the present
     clock.
     """
-    last = _time(step.measured_at)
+    last = read_timestamp(step.measured_at)
     if last is None and not at_once:
-        last = _time(step.since)
+        last = read_timestamp(step.since)
     if last is None or last > now:
         return timedelta(0)
     return max(last + interval - now, timedelta(0))
@@ -365,14 +365,6 @@ def _webhook_says(answer: WebhookAnswer) -> tuple[_Judgement, StepVerdict]:
     if status == 202:
         return _Judgement(found=None, message=message), "Running"
     return _Judgement(found="failed", message=message), "Failed"
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return at if at is not None and at.tzinfo is not None else None
 
 
 def _short(value: float) -> str:
