@@ -18,7 +18,6 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.controllers.indexes import BY_DIGEST, BY_SERVED
 from gatehouse.controllers.inference_services import INFERENCE_SERVICES
 from gatehouse.controllers.ports import ObjectName, ObjectReader, ServedKinds
-from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.common.locations import folder_of
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.serving.running import RunningPods, StagedPods
@@ -69,12 +68,11 @@ class PodSweep:
         self._unapproved: UnapprovedPods = MappingProxyType({})
 
     async def sweep(self) -> None:
-        """Lists the Pods again. After an error, what is known stays, and the next sweep tries again."""
-        try:
-            found = await self._listed()
-        except ReconcileError as error:
-            _log.warning("the Pods of models were not listed", reason=error.reason, message=error.message)
-            return
+        """Lists the Pods again.
+
+        :raises ReconcileError: they cannot be listed. What is known stays, and the next sweep tries again.
+        """
+        found = await self._listed()
         if found is not None and found != self._known:
             self._take(found)
         if self._known is not None:
